@@ -1,0 +1,242 @@
+"""Contracts of arm, camera and operator device, each with its fake beside it.
+
+Every device is connected, read, commanded and closed; its features can be read before that, and it is a context
+manager that stops safely on leaving. One thread owns a device. Whether it still lives is told by its own progress
+(`counter`), never by the fact that a call returned (hardware spec, section 0). Times are the machine's monotonic
+clock [ns]: when the device measured, not when it was asked.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, Self
+
+import numpy as np
+
+from robot.clock import Clock, MonotonicClock
+from robot.errors import DeviceDisconnected
+from robot.specs import CameraSpec, StationSpec
+from robot.types import NS_PER_S, Array, OperatorInput
+
+FAKE_LAG_S = 0.03
+FAKE_STOP_S = 0.1
+
+
+class DeviceState(Enum):
+    """Where a device stands; a fault is left only by `recover`."""
+
+    DISCONNECTED = "disconnected"
+    CONNECTED = "connected"  # reading, nothing moves
+    ACTIVE = "active"  # following commands
+    HOLDING = "holding"  # commands stopped, powered and standing
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a device offers, known before it is connected."""
+
+    kind: str  # arm, camera, operator
+    names: tuple[str, ...]  # joints in their order; a camera's streams; an operator's axes
+    rate_hz: float
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JointReading:
+    """One measurement of all joints. The same `counter` twice is the same measurement twice."""
+
+    time_ns: int
+    counter: int
+    position: Array
+    velocity: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image, uint8 (height, width, 3) RGB, and when it was taken."""
+
+    time_ns: int
+    counter: int
+    image: np.ndarray
+
+
+class Device(Protocol):
+    """What every device has."""
+
+    features: Features
+
+    @property
+    def state(self) -> DeviceState: ...
+
+    def connect(self) -> None:
+        """Open the device; nothing moves. Raises DeviceNotFound where it is not there."""
+        ...
+
+    def close(self) -> None:
+        """Stop safely and let go; may be called twice."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Arm(Device, Protocol):
+    """An arm with its gripper, commanded in joints of the station."""
+
+    def read(self) -> JointReading:
+        """Return the newest measurement; DeviceDisconnected when there is none to be had."""
+        ...
+
+    def command(self, position: Array, velocity: Array) -> None:
+        """Go to joints [rad, m], moving at `velocity` there; the first command must be the measured position.
+
+        When commands stop coming the arm comes to a stand and holds by itself.
+        """
+        ...
+
+    def hold(self) -> None:
+        """Come to a stand and stay there, powered."""
+        ...
+
+    def recover(self) -> None:
+        """Leave a fault, once its cause is gone; nothing moves."""
+        ...
+
+
+class Camera(Device, Protocol):
+    """A colour camera."""
+
+    def read(self) -> Frame:
+        """Return the newest frame, the same one again if there is none newer."""
+        ...
+
+
+class OperatorDevice(Device, Protocol):
+    """Something in a person's hand."""
+
+    def read(self) -> OperatorInput | None:
+        """Return the newest packet, None before the first; its `seq` is the counter."""
+        ...
+
+
+class DeviceLife:
+    """The life of a device: connect and close once, and the context manager that does both."""
+
+    def __init__(self) -> None:
+        self._state = DeviceState.DISCONNECTED
+
+    @property
+    def state(self) -> DeviceState:
+        return self._state
+
+    def connect(self) -> None:
+        if self._state is DeviceState.DISCONNECTED:
+            self._state = DeviceState.CONNECTED
+
+    def close(self) -> None:
+        self._state = DeviceState.DISCONNECTED
+
+    def require(self, *allowed: DeviceState) -> None:
+        """Raise DeviceDisconnected unless the device is in one of these states (any connected one by default)."""
+        if self._state is DeviceState.DISCONNECTED or (allowed and self._state not in allowed):
+            names = ", ".join(state.value for state in allowed) or "connected"
+            raise DeviceDisconnected(f"{type(self).__name__} is {self._state.value}; it must be {names}")
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class FakeArm(DeviceLife):
+    """An arm without dynamics: joints follow the command with a first-order lag, and stop when commands do.
+
+    `frozen` keeps the counter where it is, as a dead bus does; `fault` makes it refuse commands until `recover`.
+    """
+
+    def __init__(self, station: StationSpec, clock: Clock | None = None) -> None:
+        super().__init__()
+        self.features = Features("arm", station.joint_names, station.arm.state_rate_hz, (len(station.joint_names),))
+        self.frozen = False
+        self._clock = clock or MonotonicClock()
+        self._position = station.home.copy()
+        self._target = station.home.copy()
+        self._velocity = np.zeros_like(self._target)
+        self._time_ns = self._commanded_ns = self._clock.now_ns()
+        self._counter = 0
+
+    def connect(self) -> None:
+        super().connect()
+        self._time_ns = self._clock.now_ns()
+
+    def read(self) -> JointReading:
+        self.require()
+        if not self.frozen:
+            self._advance(self._clock.now_ns())
+        return JointReading(self._time_ns, self._counter, self._position.copy(), self._velocity.copy())
+
+    def command(self, position: Array, velocity: Array) -> None:
+        self.require(DeviceState.CONNECTED, DeviceState.ACTIVE, DeviceState.HOLDING)
+        self._target, self._commanded_ns = position.copy(), self._clock.now_ns()
+        self._state = DeviceState.ACTIVE
+
+    def hold(self) -> None:
+        self._target = self._position.copy()
+        if self._state is DeviceState.ACTIVE:
+            self._state = DeviceState.HOLDING
+
+    def fault(self) -> None:
+        """Fail as a protective stop does."""
+        self.hold()
+        self._state = DeviceState.FAULT
+
+    def recover(self) -> None:
+        if self._state is DeviceState.FAULT:
+            self._state = DeviceState.CONNECTED
+
+    def _advance(self, now_ns: int) -> None:
+        if self._state is DeviceState.ACTIVE and now_ns - self._commanded_ns > FAKE_STOP_S * NS_PER_S:
+            self.hold()
+        elapsed_s = (now_ns - self._time_ns) / NS_PER_S
+        if elapsed_s <= 0.0:
+            return
+        step = (self._target - self._position) * (1.0 - np.exp(-elapsed_s / FAKE_LAG_S))
+        self._position, self._velocity = self._position + step, step / elapsed_s
+        self._time_ns, self._counter = now_ns, self._counter + 1
+
+
+class FakeCamera(DeviceLife):
+    """A camera that draws its frame counter as a moving bar; `frozen` repeats the last frame, as some webcams do."""
+
+    def __init__(self, spec: CameraSpec, clock: Clock | None = None) -> None:
+        super().__init__()
+        self.features = Features("camera", ("color",), spec.rate_hz, (spec.height, spec.width, 3))
+        self.frozen = False
+        self._clock = clock or MonotonicClock()
+        self._period_ns = round(NS_PER_S / spec.rate_hz)
+        self._counter = 0
+
+    def read(self) -> Frame:
+        self.require()
+        if not self.frozen:
+            self._counter = self._clock.now_ns() // self._period_ns
+        image = np.zeros(self.features.shape, np.uint8)
+        image[:, self._counter % image.shape[1]] = 255
+        return Frame(self._counter * self._period_ns, self._counter, image)
+
+
+class FakeOperator(DeviceLife):
+    """Plays back packets, one per read; None once they are used up."""
+
+    def __init__(self, packets: Sequence[OperatorInput], rate_hz: float = 50.0) -> None:
+        super().__init__()
+        self.features = Features("operator", ("x", "y", "z", "roll", "pitch", "yaw", "gripper"), rate_hz, (7,))
+        self._packets: Iterator[OperatorInput] = iter(packets)
+
+    def read(self) -> OperatorInput | None:
+        self.require()
+        return next(self._packets, None)

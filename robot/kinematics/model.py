@@ -1,0 +1,158 @@
+"""The MuJoCo model of a station's arm, built from its YAML: one source for simulation, kinematics and safety.
+
+Bodies: `base_link`, `link1`..`linkN`, `tool0`, `hand`, `finger1`, `finger2`; site `tcp`. Actuators carry the names of
+the station's joints, in their order. Shapes are capsules and boxes, no vendor mesh.
+"""
+
+# MuJoCo ships no types for its enums and specs.
+# pyright: reportAttributeAccessIssue=false
+
+import math
+from itertools import pairwise
+
+import mujoco
+
+from robot.specs import ArmSpec, CapsuleSpec, GripperSpec, JointSpec, StationSpec
+
+TCP = "tcp"
+HAND = "hand"
+FINGERS = ("finger1", "finger2")
+
+# Shape of a parallel hand, in its own frame [m]: palm box, then the fingers' root and how far they reach past the tcp.
+PALM_HALF = (0.032, 0.10, 0.030)
+PALM_Z = 0.032
+FINGER_ROOT_Z = 0.0584
+FINGER_PAST_TCP = 0.009
+FINGER_HALF = (0.010, 0.006)
+FINGER_MASS_KG = 0.015
+FINGER_ARMATURE = 0.05
+FINGER_STIFFNESS = 2000.0
+FINGER_DAMPING = 40.0
+
+LIGHT, DARK = (0.88, 0.89, 0.91, 1.0), (0.25, 0.27, 0.30, 1.0)
+
+
+def build_arm_spec(station: StationSpec) -> mujoco.MjSpec:
+    """Return the editable model of the arm with its gripper, standing at the world's origin."""
+    spec = mujoco.MjSpec()
+    spec.modelname = station.name
+    spec.compiler.degree = False
+    links = _add_chain(spec, station.arm)
+    hand = _add_hand(links[-1], station.arm, station.gripper)
+    _add_fingers(spec, hand, station.gripper)
+    for first, second in _touching_pairs(len(links)):
+        spec.add_exclude(bodyname1=first, bodyname2=second)
+    return spec
+
+
+def compile_kinematic_model(station: StationSpec) -> mujoco.MjModel:
+    """Compile the arm alone: no floor, no objects."""
+    return build_arm_spec(station).compile()
+
+
+def _add_chain(spec: mujoco.MjSpec, arm: ArmSpec) -> list[mujoco.MjsBody]:
+    body = spec.worldbody.add_body(name="base_link")
+    _add_capsules(body, arm.base.geoms, arm.base.mass_kg, DARK)
+    links = []
+    for i, joint in enumerate(arm.joints):
+        body = body.add_body(name=f"link{i + 1}", pos=joint.translation_m, quat=joint.quat_wxyz, gravcomp=1)
+        body.add_joint(
+            name=joint.name,
+            type=mujoco.mjtJoint.mjJNT_HINGE,
+            axis=[0, 0, 1],
+            range=[joint.lower_rad, joint.upper_rad],
+            armature=arm.armature,
+            damping=arm.joint_damping,
+        )
+        _add_capsules(body, joint.geoms, joint.mass_kg, LIGHT if i % 2 else DARK)
+        _add_servo(spec, joint, arm.damping_ratio)
+        links.append(body)
+    return links
+
+
+def _add_capsules(
+    body: mujoco.MjsBody, capsules: tuple[CapsuleSpec, ...], mass_kg: float, rgba: tuple[float, ...]
+) -> None:
+    """Add capsules that share the link's mass by volume; MuJoCo derives the inertia from them."""
+    volumes = [math.pi * c.radius_m**2 * (math.dist(c.from_m, c.to_m) + 4 / 3 * c.radius_m) for c in capsules]
+    for capsule, volume in zip(capsules, volumes, strict=True):
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_CAPSULE,
+            fromto=[*capsule.from_m, *capsule.to_m],
+            size=[capsule.radius_m, 0, 0],
+            mass=mass_kg * volume / sum(volumes),
+            rgba=rgba,
+        )
+
+
+def _add_servo(spec: mujoco.MjSpec, joint: JointSpec, damping_ratio: float) -> None:
+    _add_position_actuator(
+        spec, joint.name, joint.stiffness, damping_ratio * joint.stiffness, joint.effort_nm,
+        (joint.lower_rad, joint.upper_rad),
+    )  # fmt: skip
+
+
+def _add_position_actuator(
+    spec: mujoco.MjSpec, joint: str, stiffness: float, damping: float, effort: float, limits: tuple[float, float]
+) -> None:
+    spec.add_actuator(
+        name=joint,
+        trntype=mujoco.mjtTrn.mjTRN_JOINT,
+        target=joint,
+        gaintype=mujoco.mjtGain.mjGAIN_FIXED,
+        biastype=mujoco.mjtBias.mjBIAS_AFFINE,
+        gainprm=[stiffness] + [0.0] * 9,
+        biasprm=[0.0, -stiffness, -damping] + [0.0] * 7,
+        forcerange=[-effort, effort],
+        ctrlrange=limits,
+    )
+
+
+def _add_hand(link: mujoco.MjsBody, arm: ArmSpec, gripper: GripperSpec) -> mujoco.MjsBody:
+    tool = link.add_body(name="tool0", pos=arm.flange_m, gravcomp=1)
+    hand = tool.add_body(name=HAND, quat=gripper.mount_quat_wxyz, gravcomp=1)
+    hand.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=PALM_HALF, pos=[0, 0, PALM_Z], mass=gripper.mass_kg, rgba=LIGHT)
+    hand.add_site(name=TCP, pos=gripper.tcp_m, size=[0.004, 0, 0], group=4)
+    return hand
+
+
+def _add_fingers(spec: mujoco.MjSpec, hand: mujoco.MjsBody, gripper: GripperSpec) -> None:
+    """Add two sliding fingers whose pads meet in the hand's xz plane; an equality makes the second mirror the first."""
+    joints = (gripper.joint, f"{gripper.joint}_mirror")
+    half_length = (gripper.tcp_m[2] + FINGER_PAST_TCP - FINGER_ROOT_Z) / 2
+    for name, joint, side in zip(FINGERS, joints, (1.0, -1.0), strict=True):
+        finger = hand.add_body(name=name, pos=[0, 0, FINGER_ROOT_Z], gravcomp=1)
+        finger.add_joint(
+            name=joint,
+            type=mujoco.mjtJoint.mjJNT_SLIDE,
+            axis=[0, side, 0],
+            range=[gripper.lower_m, gripper.upper_m],
+            armature=FINGER_ARMATURE,
+        )
+        finger.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=[*FINGER_HALF, half_length],
+            pos=[0, side * FINGER_HALF[1], half_length],
+            mass=FINGER_MASS_KG,
+            condim=4,
+            friction=[1.2, 0.02, 0.0001],
+            rgba=DARK,
+        )
+    mirror = spec.add_equality(
+        type=mujoco.mjtEq.mjEQ_JOINT,
+        objtype=mujoco.mjtObj.mjOBJ_JOINT,
+        name1=joints[1],
+        name2=joints[0],
+        solref=[0.005, 1.0],
+        solimp=[0.95, 0.99, 0.001, 0.5, 2.0],
+    )
+    mirror.data[:2] = [0.0, 1.0]  # second = 0 + 1 * first; the array's length differs between MuJoCo releases
+    _add_position_actuator(
+        spec, gripper.joint, FINGER_STIFFNESS, FINGER_DAMPING, gripper.effort_n, (gripper.lower_m, gripper.upper_m)
+    )
+
+
+def _touching_pairs(n_links: int) -> list[tuple[str, str]]:
+    """Name the pairs that may overlap by construction: bodies one or two joints apart, and the two fingers."""
+    links = ["base_link", *(f"link{i + 1}" for i in range(n_links))]
+    return [*pairwise(links), *zip(links, links[2:]), (links[-2], HAND), FINGERS]

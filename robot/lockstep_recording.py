@@ -1,0 +1,62 @@
+"""Record episodes of a lock-step world into an episode store, as the recorder process does for the graph."""
+
+from collections.abc import Callable, Generator, Iterator
+
+from robot.chunk_runner import ChunkRunner
+from robot.control_loop import Operator
+from robot.env import TandemEnv
+from robot.episode import EpisodeInfo
+from robot.episode_store import EpisodeStore
+from robot.errors import ConfigError
+from robot.images import encode_image
+from robot.types import EndReason, Observation
+from robot.worlds import make_env
+
+
+def record_lockstep(
+    env_id: str,
+    store: EpisodeStore,
+    seeds: Iterator[int],
+    *,
+    runner: ChunkRunner | None = None,
+    operator: Operator | None = None,
+    keep: Callable[[EndReason], bool] = lambda _: True,
+    images: tuple[str, ...] = (),
+) -> Generator[EpisodeInfo, None, None]:
+    """Yield each episode as it is sealed; ask for as many as are wanted.
+
+    Args:
+        env_id: a `tandem/*` environment.
+        store: where to.
+        seeds: of the episodes' starts, one each.
+        runner: the policy's; None: the operator drives from the start.
+        operator: who may take over.
+        keep: which endings are wanted; the others are stored too, marked as discarded.
+        images: cameras to record.
+    """
+    env = make_env(env_id, **({"images": images} if images else {})).unwrapped
+    if not isinstance(env, TandemEnv):
+        raise ConfigError(f"'{env_id}' has no tick to record: only tandem/* worlds have")
+    quality = env.loop.world.station.images.jpeg_quality
+    try:
+        for seed in seeds:
+            facts = {"station": env.loop.world.station.name, "task": env_id.partition("/")[2], "seed": seed}
+            writer = store.open_episode({**facts, "world": "lockstep"})
+            reason = EndReason.CRASH
+            for observation, record in env.loop.run_episode(runner, seed, operator):
+                writer.append(record, encode_views(observation, quality))
+                reason = record.end_reason
+            if not keep(reason):
+                writer.event(record.tick_time_ns, {"mark": "discard", "because": reason})
+            yield writer.close(reason)
+    finally:
+        env.close()
+
+
+def encode_views(observation: Observation, quality: int) -> dict[str, bytes]:
+    """Return the images of an observation as JPEG, by camera."""
+    return {
+        name.removeprefix("image/"): encode_image(image, jpeg_quality=quality)
+        for name, image in observation.values.items()
+        if name.startswith("image/")
+    }

@@ -1,0 +1,73 @@
+"""What operator devices said since the last tick: the newest packet wins, but no request and no label is lost."""
+
+import threading
+from dataclasses import dataclass, replace
+
+from robot.types import Mark, OperatorInput, OwnerRequest
+
+
+@dataclass(slots=True)
+class _Device:
+    """The newest packet of one device, and what no tick has seen of it yet."""
+
+    packet: OperatorInput
+    heard_s: float
+    is_new: bool = True
+    request: OwnerRequest = OwnerRequest.NONE
+    mark: Mark = Mark.NONE
+
+
+class OperatorInbox:
+    """Packets of any number of devices, filled by one thread and emptied tick by tick by another.
+
+    While a person drives, only the device that took over is followed, and of the others a freeze and labels count.
+    Packets are numbered anew, so that a device that starts again is not taken for an old one.
+    """
+
+    def __init__(self) -> None:
+        self._devices: dict[str, _Device] = {}
+        self._driver = ""
+        self._seq = 0
+        self._lock = threading.Lock()
+
+    def put(self, packet: OperatorInput, now_s: float) -> bool:
+        """Keep a packet; False where it is not newer than the device's last."""
+        with self._lock:
+            known = self._devices.get(packet.device)
+            if known is None:
+                known = self._devices[packet.device] = _Device(packet, now_s)
+            elif packet.time_ns <= known.packet.time_ns:
+                return False
+            known.packet, known.heard_s, known.is_new = packet, now_s, True
+            known.request = packet.request or known.request
+            known.mark = packet.mark or known.mark
+            return True
+
+    def take(self, now_s: float, *, is_human: bool) -> tuple[OperatorInput | None, float]:
+        """Return the packet of this tick and its age [s]; None before any.
+
+        Args:
+            now_s: monotonic time.
+            is_human: whether a person drives by now.
+        """
+        with self._lock:
+            if not self._devices:
+                return None, 0.0
+            self._driver = self._driver if is_human else ""
+            chosen = self._devices.get(self._driver) or self._loudest()
+            request, mark = chosen.request, chosen.mark
+            is_new = chosen.is_new
+            for other in self._devices.values():
+                if other is not chosen and (other.mark or other.request is OwnerRequest.FREEZE):
+                    is_new, mark = True, mark or other.mark
+                    request = OwnerRequest.FREEZE if other.request is OwnerRequest.FREEZE else request
+                other.request, other.mark = OwnerRequest.NONE, Mark.NONE
+            chosen.is_new = False
+            self._seq += is_new
+            if request is OwnerRequest.TAKE_OVER:
+                self._driver = chosen.packet.device
+            return replace(chosen.packet, seq=self._seq, request=request, mark=mark), now_s - chosen.heard_s
+
+    def _loudest(self) -> _Device:
+        """Return the device that asks for something, else the one heard last."""
+        return max(self._devices.values(), key=lambda device: (device.request is not OwnerRequest.NONE, device.heard_s))

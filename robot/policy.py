@@ -1,0 +1,89 @@
+"""The numpy policy contract and the action chunk that every policy answers with.
+
+Horizons (one definition, here): `obs_horizon` observations seen, `action_horizon` actions predicted,
+`execution_horizon` actions executed before the policy is asked again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from robot.errors import CheckpointMismatch
+from robot.types import Array
+
+
+@dataclass(frozen=True, slots=True)
+class ActionChunk:
+    """Actions of the next `action_horizon` control steps, in station units.
+
+    Point i is due at `observation_time_ns + (i + 1) * dt_s`. `generation` is the ownership generation in
+    which the policy was asked: a chunk of an earlier generation is stale and is never executed.
+    """
+
+    actions: Array  # (action_horizon, action_dim)
+    dt_s: float
+    observation_time_ns: int = 0
+    generation: int = 0
+    chunk_id: int = 0
+    policy_version: int = 0
+    base_actions: Array | None = None  # the base policy's part, same shape; None: the same as `actions`
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)  # optional record groups, e.g. noise
+
+    @property
+    def base(self) -> Array:
+        return self.actions if self.base_actions is None else self.base_actions
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySpec:
+    """What a policy needs and answers; compared with the station before anything moves."""
+
+    observation_shapes: Mapping[str, tuple[int, ...]]
+    action_names: tuple[str, ...]
+    rate_hz: float
+    action_horizon: int
+    execution_horizon: int
+    obs_horizon: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.execution_horizon <= self.action_horizon:
+            raise CheckpointMismatch(
+                f"execution_horizon {self.execution_horizon} must lie in 1..action_horizon ({self.action_horizon})"
+            )
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Anything that turns an observation into a chunk; numpy in, numpy out, no queue inside."""
+
+    spec: PolicySpec
+
+    def reset(self) -> None:
+        """Forget everything of the episode so far."""
+        ...
+
+    def act(self, observation: Mapping[str, np.ndarray]) -> ActionChunk:
+        """Return the chunk for one observation (arrays without a batch axis)."""
+        ...
+
+
+def check_fit(
+    spec: PolicySpec,
+    observation_shapes: Mapping[str, tuple[int, ...]],
+    action_names: tuple[str, ...],
+    rate_hz: float,
+) -> None:
+    """Raise CheckpointMismatch with every difference, expected against found, before any motion."""
+    wrong = []
+    for name, shape in spec.observation_shapes.items():
+        found = observation_shapes.get(name)
+        if found is None or tuple(found) != tuple(shape):
+            wrong.append(f"observation '{name}': policy expects {tuple(shape)}, world offers {found or 'nothing'}")
+    if tuple(spec.action_names) != tuple(action_names):
+        wrong.append(f"action: policy expects {spec.action_names}, station takes {action_names}")
+    if abs(spec.rate_hz - rate_hz) > 1e-6 * rate_hz:
+        wrong.append(f"rate: policy expects {spec.rate_hz:g} Hz, station runs at {rate_hz:g} Hz")
+    if wrong:
+        raise CheckpointMismatch("the policy does not fit: " + "; ".join(wrong) + "; train it for this station")

@@ -1,0 +1,301 @@
+"""Station specifications: the YAML of one physical or simulated cell, as frozen dataclasses.
+
+A station is the single source of joints, limits, frames, rates and cameras. The MuJoCo model, the safety
+filter, the drivers and the gymnasium spaces are all built from it. SI units; quaternions are w x y z.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import GenericAlias
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+import yaml
+
+from robot.errors import ConfigError, unknown_name
+from robot.types import Array
+
+Vector3 = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+STATIONS = Path(__file__).parent / "stations"
+
+
+@dataclass(frozen=True, slots=True)
+class CapsuleSpec:
+    """A capsule in its link's frame."""
+
+    from_m: Vector3
+    to_m: Vector3
+    radius_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """The fixed base of the arm."""
+
+    mass_kg: float
+    geoms: tuple[CapsuleSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JointSpec:
+    """One revolute joint and the link it moves; the joint turns about the z of its own frame."""
+
+    name: str
+    translation_m: Vector3
+    quat_wxyz: Quaternion
+    lower_rad: float
+    upper_rad: float
+    velocity_rad_s: float
+    acceleration_rad_s2: float
+    effort_nm: float
+    stiffness: float
+    mass_kg: float
+    geoms: tuple[CapsuleSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.lower_rad < self.upper_rad:
+            raise ConfigError(f"joint {self.name}: lower_rad {self.lower_rad} must be below upper_rad {self.upper_rad}")
+        if min(self.velocity_rad_s, self.acceleration_rad_s2, self.effort_nm) <= 0:
+            raise ConfigError(f"joint {self.name}: velocity, acceleration and effort limits must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSpec:
+    """The arm's chain from `base_link` to `tool0`, its driver and its state rate."""
+
+    driver: str
+    state_rate_hz: float
+    base: LinkSpec
+    joints: tuple[JointSpec, ...]
+    damping_ratio: float
+    armature: float
+    joint_damping: float
+    home_rad: tuple[float, ...]
+    flange_m: Vector3
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.home_rad) != len(self.joints):
+            raise ConfigError(f"home_rad has {len(self.home_rad)} values for {len(self.joints)} joints")
+        for joint, home in zip(self.joints, self.home_rad, strict=True):
+            if not joint.lower_rad <= home <= joint.upper_rad:
+                raise ConfigError(f"home of {joint.name} is {home}, outside [{joint.lower_rad}, {joint.upper_rad}]")
+
+
+@dataclass(frozen=True, slots=True)
+class GripperSpec:
+    """A parallel gripper: one finger's travel is the joint, the other finger mirrors it."""
+
+    joint: str
+    mount_quat_wxyz: Quaternion
+    tcp_m: Vector3
+    lower_m: float
+    upper_m: float
+    home_m: float
+    velocity_m_s: float
+    effort_n: float
+    mass_kg: float
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """What a policy commands. `tcp_position`: x y z and gripper; `joint_position`: every joint and gripper."""
+
+    space: Literal["tcp_position", "joint_position"]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.low) != len(self.high) or any(a >= b for a, b in zip(self.low, self.high, strict=False)):
+            raise ConfigError(f"action low {self.low} must lie below high {self.high} in every dimension")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSpec:
+    """One camera; `mount` is `world` or `hand`, the pose is in that frame."""
+
+    name: str
+    mount: Literal["world", "hand"]
+    translation_m: Vector3
+    look_at_m: Vector3
+    fovy_deg: float
+    width: int
+    height: int
+    rate_hz: float
+    driver: str = "simulated"
+    serial: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySpec:
+    """Limits of the safety filter that are not joint limits (robot_graph section 10)."""
+
+    position_margin_rad: float
+    jump_rad: float
+    velocity_scale: float
+    acceleration_scale: float
+    tcp_low_m: Vector3
+    tcp_high_m: Vector3
+    tcp_speed_m_s: float
+    tracking_error_rad: float
+    tracking_error_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSpec:
+    """How fast a person may move the tcp, and the blend at takeover and hand-back."""
+
+    linear_speed_m_s: float
+    angular_speed_rad_s: float
+    blend_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """How images are stored."""
+
+    jpeg_quality: int = 90
+
+
+@dataclass(frozen=True)
+class StationSpec:
+    """One cell: an arm, a gripper, cameras and their limits."""
+
+    name: str
+    robot: str
+    control_rate_hz: float
+    arm: ArmSpec
+    gripper: GripperSpec
+    action: ActionSpec
+    observation: tuple[str, ...]
+    cameras: tuple[CameraSpec, ...]
+    safety: SafetySpec
+    operator: OperatorSpec
+    images: ImageSpec = field(default_factory=ImageSpec)
+
+    def __post_init__(self) -> None:
+        if len(self.action.low) != len(self.action_names):
+            raise ConfigError(f"action has {len(self.action.low)} limits for the dimensions {self.action_names}")
+
+    @property
+    def period_s(self) -> float:
+        return 1.0 / self.control_rate_hz
+
+    @property
+    def period_ns(self) -> int:
+        return round(1e9 / self.control_rate_hz)
+
+    @cached_property
+    def joint_names(self) -> tuple[str, ...]:
+        """Arm joints, then the gripper's."""
+        return (*(joint.name for joint in self.arm.joints), self.gripper.joint)
+
+    @cached_property
+    def action_names(self) -> tuple[str, ...]:
+        if self.action.space == "joint_position":
+            return self.joint_names
+        return ("tcp_x", "tcp_y", "tcp_z", self.gripper.joint)
+
+    @cached_property
+    def position_lower(self) -> Array:
+        return np.array([*(joint.lower_rad for joint in self.arm.joints), self.gripper.lower_m])
+
+    @cached_property
+    def position_upper(self) -> Array:
+        return np.array([*(joint.upper_rad for joint in self.arm.joints), self.gripper.upper_m])
+
+    @cached_property
+    def velocity_limit(self) -> Array:
+        return np.array([*(joint.velocity_rad_s for joint in self.arm.joints), self.gripper.velocity_m_s])
+
+    @cached_property
+    def acceleration_limit(self) -> Array:
+        """Of the arm joints only, [rad/s^2]."""
+        return np.array([joint.acceleration_rad_s2 for joint in self.arm.joints])
+
+    @cached_property
+    def home(self) -> Array:
+        return np.array([*self.arm.home_rad, self.gripper.home_m])
+
+    @cached_property
+    def action_low(self) -> Array:
+        return np.array(self.action.low)
+
+    @cached_property
+    def action_high(self) -> Array:
+        return np.array(self.action.high)
+
+    def camera(self, name: str) -> CameraSpec:
+        for camera in self.cameras:
+            if camera.name == name:
+                return camera
+        raise unknown_name("camera", name, [camera.name for camera in self.cameras])
+
+    def with_rate(self, control_rate_hz: float) -> "StationSpec":
+        return replace(self, control_rate_hz=control_rate_hz)
+
+
+def station_names() -> list[str]:
+    return sorted(path.stem for path in STATIONS.glob("*.yaml"))
+
+
+def load_station(name_or_path: str | Path) -> StationSpec:
+    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it."""
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = STATIONS / f"{name_or_path}.yaml"
+        if not path.exists():
+            raise unknown_name("station", str(name_or_path), station_names())
+    if not path.exists():
+        raise ConfigError(f"station file {path} does not exist; known stations: {', '.join(station_names())}")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"station file {path} is not valid YAML: {error}") from error
+    return _build(StationSpec, tree, str(path.name))
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """Turn a YAML tree into `kind`, naming the place of anything missing, unknown or of the wrong type."""
+    if is_dataclass(kind):
+        return _build_dataclass(kind, value, where)
+    if get_origin(kind) is tuple or isinstance(kind, GenericAlias):
+        return _build_tuple(kind, value, where)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ConfigError(f"{where}: got {value!r}, allowed: {', '.join(map(repr, get_args(kind)))}")
+        return value
+    allowed = get_args(kind) or (kind,)
+    if float in allowed and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not np.isfinite(value):
+            raise ConfigError(f"{where}: got {value!r}, a finite number is needed")
+        return float(value)
+    if not isinstance(value, allowed) or isinstance(value, bool):
+        names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
+        raise ConfigError(f"{where}: got {value!r}, expected {names}")
+    return value
+
+
+def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: got {value!r}, expected a mapping with {[f.name for f in fields(kind)]}")
+    hints = get_type_hints(kind)
+    known = {f.name for f in fields(kind)}
+    for key in value:
+        if key not in known:
+            raise unknown_name(f"key in {where}", str(key), known)
+    try:
+        return kind(**{key: _build(hints[key], item, f"{where}: {key}") for key, item in value.items()})
+    except TypeError as error:
+        raise ConfigError(f"{where}: {str(error).partition('() ')[2] or error}") from error
+
+
+def _build_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
+    items = get_args(kind)
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}: got {value!r}, expected a list")
+    if items[-1] is not Ellipsis and len(value) != len(items):
+        raise ConfigError(f"{where}: got {len(value)} values, expected {len(items)}")
+    return tuple(_build(items[0], item, f"{where}[{i}]") for i, item in enumerate(value))
