@@ -1,0 +1,1 @@
+"""MuJoCo models of arms, built from station files."""

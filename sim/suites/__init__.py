@@ -1,0 +1,1 @@
+"""Worlds by the first part of an environment id."""

@@ -1,0 +1,62 @@
+"""The station's own tasks, through the tick and its safety filter."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from robot.env import TandemEnv
+from robot.specs import load_station
+from sim.experts import Knobs, ScriptedExpert, make_scripted_expert
+from sim.scripted_operator import OperatorScript, ScriptedOperator
+from sim.task import make_task, task_names
+from sim.world import SimWorld
+
+STATION = "fr3_sim"
+
+
+class StationTaskEnv(TandemEnv):
+    """The environment for learners: `info` belongs to the caller, and is without the tick's record, whose times differ
+    between two runs of one seed and which a vectorised environment would send between processes at every step."""
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        plain = {"success": info["success"], "executed_action": info["executed_action"].copy()}
+        return observation, reward, terminated, truncated, plain
+
+
+def names() -> list[str]:
+    return task_names()
+
+
+def make_env(
+    name: str,
+    *,
+    station: str = STATION,
+    images: Sequence[str] = (),
+    image_size: int = 84,
+    render_mode: str | None = None,
+    **task_options: Any,
+) -> StationTaskEnv:
+    """Build one task on a simulated station.
+
+    Args:
+        name: of the task.
+        station: name or path of the station file.
+        images: cameras to see through, as square `image/<camera>`.
+        image_size: side of those images [pixels].
+        render_mode: `rgb_array` or None.
+        task_options: values that replace the task's own, such as `max_steps`.
+    """
+    world = SimWorld(load_station(station), make_task(name, **task_options), images=images, image_size=image_size)
+    return StationTaskEnv(world, render_mode)
+
+
+def make_expert(name: str, *, station: str = STATION, **knobs: Any) -> ScriptedExpert:
+    """Build the scripted expert of a task."""
+    return make_scripted_expert(name, load_station(station), Knobs(**knobs))
+
+
+def make_operator(name: str, *, station: str = STATION, **script: Any) -> ScriptedOperator:
+    """Build the scripted person of a task, who drives like its expert; `script` are the fields of OperatorScript."""
+    return ScriptedOperator(load_station(station), make_expert(name, station=station), OperatorScript(**script))

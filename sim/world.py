@@ -1,0 +1,145 @@
+"""The simulated world: MuJoCo physics behind the `World` contract of `robot.control_loop`."""
+
+from collections.abc import Mapping, Sequence
+
+import mujoco
+import numpy as np
+
+from robot.control_loop import Outcome
+from robot.errors import unknown_name
+from robot.kinematics.arm import ArmKinematics
+from robot.kinematics.model import TCP
+from robot.specs import StationSpec
+from robot.types import NS_PER_S, Array, Command, Observation, RobotState
+from sim.renderer import SceneRenderer, read_state
+from sim.scene import TIMESTEP_S, build_scene
+from sim.task import Task
+
+SERVO_STEPS = round(0.01 / TIMESTEP_S)  # physics steps per setpoint: the servo runs at 100 Hz
+
+TIMESTEP_NS = round(TIMESTEP_S * NS_PER_S)
+SOLVED, UNSOLVED = Outcome(1.0, True), Outcome(0.0, False)
+
+
+class SimWorld:
+    """One cell with one task, moving only when told to. Time is its own and never runs backwards.
+
+    Images are made only of the cameras asked for, square, as `image/<camera>`.
+    """
+
+    def __init__(self, station: StationSpec, task: Task, *, images: Sequence[str] = (), image_size: int = 84) -> None:
+        self.station, self.task = station, task
+        self.max_steps = task.max_steps
+        self.model = build_scene(station, task)
+        self.data = mujoco.MjData(self.model)
+        task.bind(self.model)
+        self._kinematics = ArmKinematics(station)
+        self._tcp = self.data.site_xpos[self.model.site(TCP).id]  # a view, as are the joints
+        self._n = len(station.joint_names)
+        self._joints = self.data.qpos[: self._n], self.data.qvel[: self._n]
+        self._cameras, self._image_size = tuple(images), image_size
+        self._lag_s = -self.model.actuator_biasprm[:, 2] / self.model.actuator_gainprm[:, 0]
+        groups = round(station.period_s / (SERVO_STEPS * TIMESTEP_S))
+        # of the way to a command, per servo step and joint: the straight line, and ahead by the servo's lag
+        self._shares = np.linspace(0.0, 1.0, groups + 1)[1:, None] + self._lag_s / station.period_s
+        self._setpoint, self._control = station.home.copy(), self.data.ctrl
+        self._rng = np.random.default_rng()
+        self._renderer: SceneRenderer | None = None
+        self.time_ns = 0
+        self.observation_shapes: Mapping[str, tuple[int, ...]] = self._field_shapes()
+
+    def reset(self, seed: int | None = None) -> Observation:
+        """Begin an episode: the same seed gives the same episode exactly."""
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        mujoco.mj_resetData(self.model, self.data)
+        self._place_arm()
+        self.task.reset(self.data, self._rng)
+        mujoco.mj_forward(self.model, self.data)
+        self.time_ns += self.station.period_ns
+        return self.observe()
+
+    def advance(self, command: Command) -> Observation:
+        """Approach the command on a straight line in joint space over one control period."""
+        for control in self._setpoint + self._shares * (command.position - self._setpoint):
+            self._run(control, SERVO_STEPS)
+        self._setpoint = command.position
+        mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves the poses of one step before
+        return self.observe()
+
+    def drive(self, setpoint: Array, velocity: Array | float, n_steps: int) -> None:
+        """Hold one joint setpoint for `n_steps` of physics, with velocity feed-forward as a real controller has it."""
+        self._setpoint = setpoint
+        self._run(setpoint + self._lag_s * velocity, n_steps)
+        mujoco.mj_kinematics(self.model, self.data)
+
+    def _run(self, control: Array, n_steps: int) -> None:
+        self._control[:] = control
+        mujoco.mj_step(self.model, self.data, nstep=n_steps)
+        self.task.advance(self.data, n_steps * TIMESTEP_S)
+        self.time_ns += n_steps * TIMESTEP_NS
+
+    def robot_state(self) -> RobotState:
+        """Return the measured joints."""
+        return RobotState(self.time_ns, self._joints[0].copy(), self._joints[1].copy())
+
+    def observe(self) -> Observation:
+        """Return what can be seen now; simulation has no latency, so every stream has the same time."""
+        robot = self.robot_state()
+        values: dict[str, np.ndarray] = {
+            "joint_position": robot.position,
+            "joint_velocity": robot.velocity,
+            "tcp_position": self._tcp.copy(),
+            "object_state": self.task.object_state(self.data),
+        }
+        values = {name: values[name] for name in self.station.observation}
+        if self._cameras:
+            renderer = self._scene_renderer()
+            renderer.place(self.sim_state())
+            for camera in self._cameras:
+                values[f"image/{camera}"] = renderer.draw(camera, self._image_size, self._image_size)
+        return Observation(self.time_ns, robot, values, dict.fromkeys(values, self.time_ns))
+
+    def outcome(self) -> Outcome:
+        return SOLVED if self.task.success(self.data) else UNSOLVED
+
+    def sim_state(self) -> Array:
+        """Return what a `SceneRenderer` needs to draw this moment."""
+        return read_state(self.data)
+
+    def render(self, camera: str | None = None, width: int = 480, height: int = 360) -> np.ndarray:
+        """Return an image of this moment, uint8 (height, width, 3); the station's first camera by default."""
+        return self._scene_renderer().render(self.sim_state(), camera or self.station.cameras[0].name, width, height)
+
+    def close(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
+
+    def _scene_renderer(self) -> SceneRenderer:
+        if self._renderer is None:
+            self._renderer = SceneRenderer(self.station, self.task)
+        return self._renderer
+
+    def _place_arm(self) -> None:
+        tcp, gripper = self.task.start.sample(self._rng)
+        arm = self._kinematics.inverse(tcp, np.array(self.station.arm.home_rad), iterations=30)
+        self._setpoint = np.append(arm, gripper)
+        self.data.qpos[: self._n] = self._setpoint
+        self.data.qpos[self._n] = gripper  # the mirrored finger
+        self.data.ctrl[:] = self._setpoint
+
+    def _field_shapes(self) -> dict[str, tuple[int, ...]]:
+        sizes = {
+            "joint_position": self._n,
+            "joint_velocity": self._n,
+            "tcp_position": 3,
+            "object_state": self.task.object_state_size,
+        }
+        for name in self.station.observation:
+            if name not in sizes:
+                raise unknown_name("observation field of the simulated world", name, sizes)
+        shapes: dict[str, tuple[int, ...]] = {name: (sizes[name],) for name in self.station.observation}
+        for camera in self._cameras:
+            self.station.camera(camera)
+            shapes[f"image/{camera}"] = (self._image_size, self._image_size, 3)
+        return shapes
