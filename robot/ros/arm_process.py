@@ -1,0 +1,164 @@
+"""The arm's node: owns the device, runs the servo thread, and is the last to decide whether a command is followed.
+
+The e-stop latch lives here: no other process's death or restart clears it, and the node starts latched. What moves the
+arm is `robot.arm_control`; this file connects it to topics and services.
+"""
+
+import contextlib
+import queue
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from robot.arm_control import ArmControl, ArmStatus
+from robot.clock import RateKeeper
+from robot.devices import Arm
+from robot.plan import FUTURE_S
+from robot.ros import topics
+from robot.ros.messages import (
+    MessageRefused,
+    frame_id,
+    from_command,
+    read_frame_id,
+    to_joint_state,
+    to_string,
+)
+from robot.ros.node import Diagnosis, Level, P, RobotNode
+from robot.servo import ServoLimits
+from robot.specs import StationSpec
+from robot.types import NS_PER_S
+
+APPLIED_RATE_HZ = 100.0
+STATE_REPEAT_S = 0.5
+TIMING_KEPT = 2000
+UNSENT_KEPT = 256  # half a second of messages
+GIL_SWITCH_S = 0.0005  # Python's own 5 ms is a whole servo period
+
+
+class ArmNode(RobotNode[P]):
+    """One arm behind its topics. `make_arm` gives the connected device of the station."""
+
+    def __init__(self, parameters: type[P], make_arm: Callable[[StationSpec, P], Arm]) -> None:
+        super().__init__("arm", parameters)
+        sys.setswitchinterval(GIL_SWITCH_S)
+        self.arm = make_arm(self.station, self.parameters)
+        self.arm.connect()
+        self.control = ArmControl(self.arm, self.station)
+        self.episode: str | None = None  # of the last scene reset: commands of any other are not followed
+        self._stamp_ns = 0  # of the newest command taken
+        self._unsent: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        self._dropped = 0
+        self._keeper = RateKeeper(self.station.arm.state_rate_hz, kept=TIMING_KEPT)
+        self._joints = self.publisher(topics.JOINT_STATES)
+        self._applied = self.publisher(topics.APPLIED_COMMAND)
+        self._safety = self.publisher(topics.SAFETY_STATE)
+        self._said, self._said_at = "", 0.0
+        self._last = ArmStatus(self.arm.read(), self.station.home, -1, "")
+        self._applied_every = max(1, round(self.station.arm.state_rate_hz / APPLIED_RATE_HZ))
+        self.subscribe(topics.COMMAND, self._on_command)
+        self.subscribe(topics.ESTOP, lambda message: self.control.set_estop(message.data))
+        self.provide(topics.SAFETY_STOP, self._stop)
+        self.provide(topics.SAFETY_RESET, self._reset)
+        self.start_thread("send", self._send_all)
+
+    def run_servo(self) -> None:
+        """Step the arm at its rate until the node stops; runs in the thread that owns the device."""
+        n = 0
+        while not self.stopping.is_set():
+            self._keeper.wait()
+            self.before_step()
+            status = self.control.step()
+            self._publish(status, n)
+            self.after_step(status, n)
+            n += 1
+
+    def emit(self, publisher: Any, message: Any) -> None:
+        """Leave a message to the sending thread: publishing blocks for up to a second after a reader was killed."""
+        while self._unsent.qsize() >= UNSENT_KEPT:
+            with contextlib.suppress(queue.Empty):
+                self._unsent.get_nowait()
+                self._dropped += 1
+        self._unsent.put((publisher, message))
+
+    def _send_all(self) -> None:
+        while not self.stopping.is_set():
+            with contextlib.suppress(queue.Empty):
+                publisher, message = self._unsent.get(timeout=0.1)
+                publisher.publish(message)
+
+    def before_step(self) -> None:
+        """Do what must happen in the servo thread before a period; for subclasses."""
+
+    def after_step(self, status: ArmStatus, n: int) -> None:
+        """Publish more after servo period `n`; for subclasses."""
+
+    def stamp_of(self, time_ns: int) -> int:
+        """Return a time of the monotonic clock as ROS time."""
+        return time_ns + time.time_ns() - time.monotonic_ns()
+
+    def close(self) -> None:
+        super().close()
+        self.arm.close()
+
+    def diagnose(self) -> Diagnosis:
+        timing, state = self._keeper.timing(), self._said
+        values: dict[str, object] = {
+            "state": state,
+            "reason": self.control.reason,
+            "periods": timing.count,
+            "overruns": timing.overruns,
+            "late_p50_ms": timing.late_p50_ms,
+            "late_p99_ms": timing.late_p99_ms,
+            "late_max_ms": timing.late_max_ms,
+            "unsent_dropped": self._dropped,
+            **{f"clip_{kind.lower()}": count for kind, count in self.control.clips.items()},
+        }
+        if self.control.is_stale:  # no reset helps here; of any other fault the arm is stopped, and one does
+            return Diagnosis(Level.ERROR, f"{state}: {self.control.reason}", values)
+        level = Level.OK if state in ("ok", "holding") else Level.WARN
+        return Diagnosis(level, f"{state}: {self.control.reason}" if self.control.reason else state, values)
+
+    def _on_command(self, message: Any) -> None:
+        command = from_command(message, self.station.joint_names)
+        if self.episode is not None and read_frame_id(message.header.frame_id).get("episode") != self.episode:
+            return  # of before a scene reset, or of an arbiter that has not seen it yet
+        age_s = (self.now_ns() - command.time_ns) / NS_PER_S
+        if age_s < -FUTURE_S:
+            raise MessageRefused("future_stamp", f"a command is stamped {-age_s:.2f} s ahead")
+        if age_s > ServoLimits().command_hold_s or command.time_ns <= self._stamp_ns:
+            raise MessageRefused("old_stamp", f"a command is {age_s:.2f} s old, or not newer than the last")
+        self._stamp_ns = command.time_ns
+        self.control.follow(command)
+
+    def _stop(self) -> tuple[bool, str]:
+        self.control.latch("safety/stop was called")
+        return True, "latched: call safety/reset to go on"
+
+    def _reset(self) -> tuple[bool, str]:
+        done, text = self.control.reset()
+        self.get_logger().info(f"safety/reset: {text}")
+        return done, text
+
+    def _publish(self, status: ArmStatus, n: int) -> None:
+        names, reading = self.station.joint_names, status.reading
+        stamp_ns = self.stamp_of(reading.time_ns)
+        self.emit(self._joints, to_joint_state(names, stamp_ns, reading.position, reading.velocity))
+        if status.seq != self._last.seq:
+            self._publish_applied(self._last)  # where the command before had come to
+        if n % self._applied_every == 0:
+            self._publish_applied(status)
+        self._last = status
+        self.say(status.state)
+
+    def _publish_applied(self, status: ArmStatus) -> None:
+        tag = frame_id(seq=status.seq, behind_urad=round(1e6 * status.behind_rad))
+        message = to_joint_state(self.station.joint_names, self.now_ns(), status.setpoint, frame_id=tag)
+        self.emit(self._applied, message)
+
+    def say(self, state: str) -> None:
+        """Publish the safety state when it changed, and twice a second."""
+        now_s = time.monotonic()
+        if state != self._said or now_s - self._said_at >= STATE_REPEAT_S:
+            self._said, self._said_at = state, now_s
+            self.emit(self._safety, to_string(state))

@@ -1,0 +1,163 @@
+"""Records every episode of the graph into an episode store. It only listens: nothing ever waits for it.
+
+Callbacks put references into a queue; one thread joins, encodes and writes, another seals ended episodes. Killed at
+any moment it has lost less than a second; when it comes back while an episode runs it goes on in an episode of its own,
+named after the first.
+"""
+
+import contextlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from robot.action_space import ActionSpace
+from robot.applied_join import Applied, AppliedJoin
+from robot.episode_store import EpisodeStore
+from robot.errors import StaleObservation, StoreError
+from robot.kinematics.arm import ArmKinematics
+from robot.observation import StreamLimits
+from robot.ros import topics
+from robot.ros.episode_state import episode_state_from
+from robot.ros.image_message import from_image
+from robot.ros.messages import from_joint_state, from_json, from_operator, from_stamp, read_frame_id
+from robot.ros.node import Diagnosis, Level, NodeParameters, RobotNode, run_node
+from robot.ros.record_message import from_record
+from robot.ros.scribe import Cameras, Scribe
+from robot.types import EndReason, Mark
+
+POLL_S = 0.05
+IMAGES_KEPT_S = 0.7
+SEAL_NICE = 10
+
+
+@dataclass(frozen=True)
+class RecorderParameters(NodeParameters):
+    """`store`: the folder of the episode store. `cameras`: names with commas between, `all`, or empty for none."""
+
+    store: str = "runs/episodes"
+    cameras: str = "all"
+
+
+class RecorderNode(RobotNode[RecorderParameters]):
+    """Callbacks, and the two threads behind them."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder", RecorderParameters)
+        names = [camera.name for camera in self.station.cameras]
+        wanted = self.parameters.cameras
+        chosen = names if wanted == "all" else [name.strip() for name in wanted.split(",") if name.strip()]
+        age_s = StreamLimits().camera_age_s
+        self._cameras = Cameras({self.station.camera(name).name: age_s for name in chosen}, IMAGES_KEPT_S)
+        self._work: queue.SimpleQueue[Callable[[Scribe], None]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._join = AppliedJoin(ActionSpace(self.station, ArmKinematics(self.station)).from_joints)
+        self._scribe: Scribe | None = None
+        self._opened, self._written = threading.Event(), threading.Event()
+        self._sealed, self._seal_complaint = 0, ""
+        self.subscribe(topics.EPISODE_STATE, self._on_state)
+        self.subscribe(topics.TICK_RECORD, self._on_record)
+        self.subscribe(topics.COMMAND, self._on_command)
+        self.subscribe(topics.APPLIED_COMMAND, self._on_applied)
+        self.subscribe(topics.EPISODE_EVENT, self._on_event)
+        self.subscribe(topics.TELEOP_INPUT, self._on_operator)
+        for name in chosen:
+            self.subscribe(topics.COLOR_IMAGE.of(name), lambda message, name=name: self._on_image(name, message))
+        self.start_thread("write", self._write)
+        self.start_thread("seal", self._seal)
+
+    def _on_state(self, message: Any) -> None:
+        state = episode_state_from(from_json(message))
+        self._work.put(lambda scribe: scribe.state(state, time.monotonic()))
+
+    def _on_record(self, message: Any) -> None:
+        self._work.put(lambda scribe: scribe.record(from_record(message), time.monotonic()))
+
+    def _on_command(self, message: Any) -> None:
+        seq = int(read_frame_id(message.header.frame_id).get("seq", -1))
+        time_ns = from_stamp(message.header.stamp)
+        self._work.put(lambda scribe: scribe.command(seq, time_ns))
+
+    def _on_applied(self, message: Any) -> None:
+        facts = read_frame_id(message.header.frame_id)
+        position = from_joint_state(message, self.station.joint_names).position
+        applied = Applied(int(facts.get("seq", -1)), position, int(facts.get("behind_urad", 0)) / 1e6)
+        self._work.put(lambda scribe: scribe.applied(applied))
+
+    def _on_event(self, message: Any) -> None:
+        event = from_json(message)
+        self._work.put(lambda scribe: scribe.event(int(event.get("time_ns", self.now_ns())), event))
+
+    def _on_operator(self, message: Any) -> None:
+        packet = from_operator(message)
+        if packet.mark is not Mark.NONE:
+            label = {"mark": packet.mark, "device": packet.device}
+            self._work.put(lambda scribe: scribe.event(packet.time_ns, label))
+
+    def _on_image(self, camera: str, message: Any) -> None:
+        time_ns, image = from_image(message)
+        self._cameras.add(camera, time_ns, image)
+
+    def _write(self) -> None:
+        """Open the store, which seals what a crash left open, then write until the node stops."""
+        store = EpisodeStore(self.parameters.store)
+        scribe = Scribe(store, self.station, self._join, self._cameras, self._ended.put)
+        self._store, self._scribe = store, scribe
+        self._opened.set()
+        while not (self.stopping.is_set() and self._work.empty()):
+            with contextlib.suppress(queue.Empty):
+                self._work.get(timeout=POLL_S)(scribe)
+            scribe.flush(time.monotonic())
+        scribe.finish(EndReason.OPERATOR_ABORT, time.monotonic())
+        self._written.set()
+
+    def _seal(self) -> None:
+        """Turn ended journals into sealed episodes, with less right to the processor than all else."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SEAL_NICE)
+        self._opened.wait()
+        while not (self._written.is_set() and self._ended.empty()):
+            try:
+                episode_id = self._ended.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            try:
+                info = self._store.seal(episode_id)
+            except StoreError as error:
+                self._seal_complaint = str(error)
+                self.get_logger().error(str(error))
+                continue
+            self._sealed += 1
+            self.get_logger().info(f"episode {episode_id}: {info.steps} steps, {info.end_reason.name.lower()}")
+
+    def diagnose(self) -> Diagnosis:
+        scribe = self._scribe
+        if scribe is None:
+            return Diagnosis(Level.WARN, "the store is being opened")
+        values = {
+            "episode": scribe.episode_id,
+            "episodes": scribe.episodes,
+            "sealed": self._sealed,
+            "ticks": scribe.ticks,
+            "failed_writes": scribe.failed,
+            "changed_by_arm": self._join.changed,
+            "without_applied": self._join.unmatched,
+            "queue": self._work.qsize(),
+        }
+        if scribe.complaint or self._seal_complaint:
+            return Diagnosis(Level.ERROR, scribe.complaint or self._seal_complaint, values)
+        try:
+            self._cameras.check_ages(self.now_ns())
+        except StaleObservation as stale:
+            return Diagnosis(Level.WARN, str(stale), values)
+        return Diagnosis(values=values)
+
+
+def main(args: Iterable[str] | None = None) -> int:
+    return run_node(RecorderNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

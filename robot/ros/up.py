@@ -1,0 +1,100 @@
+"""Start a robot's graph: its nodes as processes, until Ctrl-C or until one of them fails."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from robot.errors import ConfigError
+from robot.operator.door import PORT
+from robot.ros.description import GraphOptions, describe
+from robot.ros.processes import POLL_S, GraphFailed
+from robot.ros.running_graph import RunningGraph, running_graph
+from robot.verb import Verb
+
+
+@dataclass(frozen=True)
+class UpConfig:
+    """What to start; the station's own values hold where a flag is left out."""
+
+    station: str = "fr3_sim"
+    task: str = "peg-insert"
+    policy: Path | None = None
+    """Checkpoint file or run folder; without one nobody drives but a person."""
+    operator: Literal["scripted", "page", "none"] = "page"
+    record: Path | None = None
+    """Folder of the episode store."""
+    cameras: tuple[str, ...] | None = None
+    """Cameras to start; all of the station by default."""
+    control_rate_hz: float = 0.0
+    namespace: str = ""
+    domain_id: int | None = None
+    """ROS_DOMAIN_ID; the environment's by default."""
+    page_port: int = PORT
+    log_dir: Path | None = None
+    """Folder for one log file per node."""
+
+
+def run_up(config: UpConfig) -> dict[str, Any]:
+    """Run the graph until SIGINT or SIGTERM."""
+    nodes = describe(_options(config))
+    if config.domain_id is not None:
+        os.environ["ROS_DOMAIN_ID"] = str(config.domain_id)
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    print(f"starting {len(nodes)} nodes of {config.station}: {', '.join(node.name for node in nodes)}", flush=True)
+    started_s, failure = time.monotonic(), ""
+    graph: RunningGraph | None = None
+    try:
+        with running_graph(
+            nodes, domain_id=config.domain_id, log_dir=config.log_dir, echo=_print_line, stopping=stopping
+        ) as graph:
+            if not stopping.is_set():
+                _greet(graph, config, time.monotonic() - started_s)
+            while not stopping.wait(POLL_S):
+                graph.check()
+    except GraphFailed as error:
+        failure = str(error)
+        print(f"stopped: {failure}", flush=True)
+    codes = {name: node.exit_code() for name, node in graph.processes.nodes.items()} if graph else {}
+    result: dict[str, Any] = {"ok": not failure, "nodes": codes, "wall_s": time.monotonic() - started_s}
+    return {**result, "failure": failure} if failure else result
+
+
+def _options(config: UpConfig) -> GraphOptions:
+    if config.policy is not None and not config.policy.exists():
+        raise ConfigError(f"policy {config.policy} does not exist; give a checkpoint file or a run folder")
+    return GraphOptions(
+        station=config.station,
+        task=config.task,
+        policy=str(config.policy or ""),
+        operator=config.operator,
+        record=str(config.record or ""),
+        cameras=config.cameras,
+        control_rate_hz=config.control_rate_hz,
+        namespace=config.namespace,
+        page_port=config.page_port,
+    )
+
+
+def _print_line(name: str, line: str) -> None:
+    print(f"[{name}] {line}", flush=True)
+
+
+def _greet(graph: RunningGraph, config: UpConfig, took_s: float) -> None:
+    print(f"up after {took_s:.1f} s; stop with Ctrl-C", flush=True)
+    if graph.page_address:
+        print(f"open {graph.page_address} to watch and to take over", flush=True)
+    print(f"next: tandem record --store {config.record or 'runs/episodes'} to run episodes", flush=True)
+
+
+VERB = Verb(UpConfig, run_up, "Start a robot's graph and keep it running.")

@@ -1,0 +1,173 @@
+"""What the graph offers: topics, types and QoS by introspection; what its modules load; both front ends alike."""
+
+import json
+import runpy
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+
+from robot.errors import ConfigError
+from robot.ros import topics
+from robot.ros.description import (
+    CONTROL_PROFILE,
+    DISCOVERY,
+    PROFILE,
+    PROFILE_VARIABLES,
+    GraphOptions,
+    describe,
+    environment,
+    node_environment,
+)
+from robot.ros.topics import Topic
+from tests.ros.probe import Probe
+
+ROOT = Path(__file__).parents[2]
+LIGHT = ("robot.ros.arbiter_node", "robot.ros.episode_node", "robot.ros.health_node", "robot.ros.recorder_node")
+SIMULATED = ("sim.arm_node", "sim.camera_node", "sim.operator_node")
+PAGE = "robot.operator.page_node"
+LEARNED = "policies.policy_node"
+PUBLISHED = (
+    topics.JOINT_STATES, topics.OBJECT_STATE, topics.SIM_STATE, topics.APPLIED_COMMAND, topics.COMMAND,
+    topics.ACTION_CHUNK, topics.CHUNK_INFO, topics.POLICY_ALIVE, topics.SAFETY_STATE, topics.ESTOP, topics.AUTHOR,
+    topics.TICK_RECORD, topics.TASK_OUTCOME, topics.EPISODE_STATE, topics.WORLD_READY, topics.DIAGNOSTICS,
+    topics.NODE_ALIVE,
+)  # fmt: skip
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("topic", PUBLISHED, ids=lambda topic: topic.name)
+def test_a_topic_has_the_type_and_qos_of_the_table(shared_graph: Probe, topic: Topic) -> None:
+    node = shared_graph.client.node
+    name = topic.name if topic.name.startswith("/") else f"/{topic.name}"
+    shared_graph.wait(lambda: node.get_publishers_info_by_topic(name), 5.0, f"a publisher of {name}")
+    for end in node.get_publishers_info_by_topic(name):
+        assert end.topic_type == topic.type
+        assert end.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+        is_latched = end.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        assert is_latched == topic.publish.latched
+
+
+@pytest.mark.ros
+def test_services_are_offered(shared_graph: Probe) -> None:
+    offered = dict(shared_graph.client.node.get_service_names_and_types())
+    for service in topics.SERVICES:
+        assert offered[f"/{service}"] == [topics.TRIGGER]
+
+
+@pytest.mark.ros
+def test_nodes_that_move_the_arm_share_no_memory_with_anybody(shared_graph: Probe) -> None:
+    for name, process in shared_graph.graph.processes.nodes.items():
+        assert "/dev/shm/fastrtps" not in Path(f"/proc/{process.pid}/maps").read_text(), name
+
+
+def test_no_subscriber_of_the_table_asks_for_more_than_is_published() -> None:
+    for topic in topics.TOPICS:
+        assert topic.publish.reliable >= topic.subscribe.reliable, topic.name
+        assert topic.publish.latched >= topic.subscribe.latched, topic.name
+
+
+NO_ROS = """
+import sys
+for name in ("rclpy", "std_msgs", "sensor_msgs", "trajectory_msgs", "diagnostic_msgs", "builtin_interfaces"):
+    sys.modules[name] = None
+import {module}
+"""
+
+
+@pytest.mark.parametrize("module", [*LIGHT, *SIMULATED, PAGE])
+def test_without_ros_a_node_says_what_to_install(module: str) -> None:
+    code = NO_ROS.format(module=module)
+    ended = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode != 0
+    assert ended.stderr.count("Traceback") == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("robot.errors.MissingDependency: ")
+    for words in ("pip install '.[ros]'", "ros-jazzy-rclpy", "ROS 2 Jazzy"):
+        assert words in last
+
+
+@pytest.mark.parametrize("module", [*LIGHT, *SIMULATED, PAGE, "robot.ros.up"])
+def test_a_node_loads_no_learning(module: str) -> None:
+    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    loaded = {name.partition(".")[0] for name in json.loads(found.stdout.splitlines()[-1])}
+    assert not loaded & {"torch", "policies", "world_models", "hardware"}
+    if not module.startswith("sim"):
+        assert "sim" not in loaded
+    if module == "robot.ros.up":
+        assert not loaded & {"rclpy", "mujoco"}
+
+
+def test_every_described_module_exists_and_is_given_no_unknown_parameter() -> None:
+    options = GraphOptions(policy="policy.pt", operator="page", record="episodes")
+    for spec in [*describe(options), *describe(GraphOptions(operator="scripted", script={"takeovers": "20+30"}))]:
+        assert find_spec(spec.module), spec.module
+        words = spec.argv()
+        assert words[:3] == [sys.executable, "-m", spec.module]
+        assert words[3] == "--ros-args"
+
+
+def test_the_user_s_environment_is_kept() -> None:
+    theirs = environment({"FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml", "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"})
+    assert theirs["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/mine.xml"
+    assert theirs["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
+    assert environment({"FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"})[DISCOVERY] == "LOCALHOST"
+    assert environment({DISCOVERY: "LOCALHOST"})[DISCOVERY] == "SYSTEM_DEFAULT"  # the profile stays at home by itself
+    assert [environment({})[name] for name in PROFILE_VARIABLES] == [str(PROFILE)] * 2
+    for spec in describe(GraphOptions(record="episodes")):
+        added = node_environment(spec, environment({}))
+        assert set(added.values()) == (set() if spec.name in ("scene", "wrist", "recorder") else {str(CONTROL_PROFILE)})
+        assert "FASTRTPS_DEFAULT_PROFILES_FILE" not in node_environment(spec, theirs)
+    with pytest.raises(ConfigError, match="0 to 101"):
+        environment({}, 102)
+
+
+class Recorded(SimpleNamespace):
+    """A stand-in for an action of ROS's launch, which the package index does not have: keeps what it was given."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(given=given, **named)
+
+
+def fake_launch(arguments: dict[str, str]) -> dict[str, ModuleType]:
+    modules = {name: ModuleType(name) for name in ("launch", "launch.actions", "launch.substitutions")}
+    modules["launch"].LaunchDescription = lambda actions: actions  # type: ignore[attr-defined]
+    modules["launch"].LaunchContext = object  # type: ignore[attr-defined]
+    for name in ("DeclareLaunchArgument", "ExecuteProcess", "OpaqueFunction", "SetEnvironmentVariable", "Shutdown"):
+        setattr(modules["launch.actions"], name, type(name, (Recorded,), {}))
+    configuration = lambda name: SimpleNamespace(perform=lambda _: arguments[name])  # noqa: E731
+    modules["launch.substitutions"].LaunchConfiguration = configuration  # type: ignore[attr-defined]
+    return modules
+
+
+@pytest.mark.parametrize("namespace", ["", "left"])
+def test_launch_starts_the_same_processes_as_up(monkeypatch: pytest.MonkeyPatch, namespace: str) -> None:
+    given = {"policy": "runs/peg", "operator": "page", "record": "runs/episodes", "namespace": namespace}
+    declared: dict[str, str] = {}
+    for name, module in fake_launch(declared).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    description = runpy.run_path(str(ROOT / "launch" / "sim.launch.py"))["generate_launch_description"]()
+    declared.update({action.given[0]: action.default_value for action in description[:-1]} | given)
+    actions = description[-1].function(None)
+    processes = [action for action in actions if type(action).__name__ == "ExecuteProcess"]
+    specs = describe(GraphOptions(**given))  # type: ignore[arg-type]
+    assert [process.cmd for process in processes] == [spec.argv() for spec in specs]
+    assert [process.on_exit is not None for process in processes] == [spec.required for spec in specs]
+    variables = {action.given[0] for action in actions if type(action).__name__ == "SetEnvironmentVariable"}
+    assert variables <= set(environment({}))
+
+
+def test_the_launch_file_needs_neither_a_simulator_nor_learning() -> None:
+    code = (
+        "import sys; from tests.ros.test_graph import fake_launch; sys.modules.update(fake_launch({})); import runpy;"
+        "before = set(sys.modules); runpy.run_path('launch/sim.launch.py');"
+        "print([m for m in ('torch', 'mujoco', 'rclpy', 'cv2') if m in set(sys.modules) - before])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert found.stdout.strip() == "[]"

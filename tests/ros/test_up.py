@@ -1,0 +1,120 @@
+"""`tandem up` as a person uses it: it ends cleanly, and it never leaves a process behind."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.ros
+ROOT = Path(__file__).parents[2]
+
+
+class Up:
+    """A running `tandem up`."""
+
+    def __init__(self, popen: "subprocess.Popen[str]") -> None:
+        self.popen = popen
+        self.lines: list[str] = []
+
+    def read_until(self, words: str, timeout_s: float = 60.0) -> str:
+        assert self.popen.stdout is not None
+        deadline_s = time.monotonic() + timeout_s
+        for line in self.popen.stdout:
+            self.lines.append(line)
+            if words in line:
+                return line
+            assert time.monotonic() < deadline_s, "".join(self.lines)
+        raise AssertionError(f"it ended without saying {words!r}: {''.join(self.lines)}")
+
+    def children(self) -> dict[str, int]:
+        """Return the process ids of the nodes by module."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                stat, words = (entry / "stat").read_text(), (entry / "cmdline").read_text().split("\0")
+            except OSError:
+                continue
+            if int(stat.rpartition(")")[2].split()[1]) == self.popen.pid and "-m" in words:
+                found[words[words.index("-m") + 1]] = int(entry.name)
+        return found
+
+
+@contextmanager
+def up() -> Iterator[Up]:
+    command = [sys.executable, "-m", "robot.cli", "up", "--operator", "none", "--cameras", "scene", "--json"]
+    domain = {"ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101))}
+    popen = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **domain}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    running = Up(popen)
+    try:
+        running.read_until("up after")
+        yield running
+    finally:
+        children = running.children()
+        popen.kill()
+        popen.wait()
+        for pid in children.values():
+            if is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pids: list[int], timeout_s: float) -> bool:
+    deadline_s = time.monotonic() + timeout_s
+    while any(map(is_alive, pids)):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_ctrl_c_twice_is_one_clean_stop() -> None:
+    with up() as running:
+        children = running.children()
+        assert {"sim.arm_node", "sim.camera_node", "robot.ros.arbiter_node"} <= set(children)
+        running.popen.send_signal(signal.SIGINT)
+        for pid in children.values():
+            os.kill(pid, signal.SIGINT)  # as a terminal and a launcher both do
+        running.popen.send_signal(signal.SIGINT)
+        rest, _ = running.popen.communicate(timeout=15)
+        result = json.loads(rest.strip().splitlines()[-1])
+        assert running.popen.returncode == 0
+        assert result["ok"]
+        assert set(result["nodes"].values()) == {0}, rest
+        assert gone(list(children.values()), 1.0)
+        assert "Traceback" not in rest
+
+
+def test_the_death_of_a_required_node_ends_everything() -> None:
+    with up() as running:
+        children = running.children()
+        os.kill(children["robot.ros.episode_node"], signal.SIGKILL)
+        rest, _ = running.popen.communicate(timeout=15)
+        result = json.loads(rest.strip().splitlines()[-1])
+        assert running.popen.returncode == 1
+        assert "episode has ended with exit code -9" in result["failure"]
+        assert gone(list(children.values()), 1.0)
+
+
+def test_nodes_do_not_outlive_a_killed_launcher() -> None:
+    with up() as running:
+        children = running.children()
+        running.popen.kill()
+        assert gone(list(children.values()), 8.0)
