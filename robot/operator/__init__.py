@@ -1,0 +1,1 @@
+"""The operator station: the page, its server and its node."""
