@@ -1,0 +1,1 @@
+"""Drivers of real devices, one per file, and their wire-level stand-ins."""

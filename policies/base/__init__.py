@@ -1,0 +1,1 @@
+"""Base policies, found by name through the entry-point group `tandem.bases`."""

@@ -1,0 +1,1 @@
+"""Readers that turn recorded episodes into training data."""

@@ -1,0 +1,77 @@
+"""Training chunks: for every step the actions of the next `horizon` steps, never across an episode's end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies.data.trajectories import Trajectory
+from policies.normalization import ActionLimits, StateNormalizer
+
+
+@dataclass(frozen=True)
+class ChunkDataset:
+    """Rows of (state, chunk, mask). Past an episode's end the last action repeats and the mask is 0."""
+
+    states: np.ndarray  # (n, state)
+    chunks: np.ndarray  # (n, horizon, action), station units
+    mask: np.ndarray  # (n, horizon)
+
+    @classmethod
+    def cut(cls, trajectories: Sequence[Trajectory], horizon: int) -> "ChunkDataset":
+        chunks, masks = zip(*(cut_chunks(trajectory.actions, horizon) for trajectory in trajectories), strict=True)
+        states = np.concatenate([trajectory.states[:-1] for trajectory in trajectories])
+        return cls(states, np.concatenate(chunks), np.concatenate(masks))
+
+    @property
+    def actions(self) -> np.ndarray:
+        return self.chunks[:, 0]
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+
+def cut_chunks(actions: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return chunks (T, horizon, action) and their mask (T, horizon) of one episode."""
+    due = np.arange(len(actions))[:, None] + np.arange(horizon)[None]
+    return actions[np.minimum(due, len(actions) - 1)], (due < len(actions)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ChunkBatch:
+    """Normalised tensors of one gradient step."""
+
+    states: Tensor
+    chunks: Tensor
+    mask: Tensor  # (batch, horizon, 1)
+
+
+class ChunkSource:
+    """Endless random batches of a dataset; `progress` counts batches."""
+
+    def __init__(
+        self, dataset: ChunkDataset, states: StateNormalizer, actions: ActionLimits, *, batch_size: int, seed: int
+    ) -> None:
+        self.states = torch.from_numpy(states.normalize(dataset.states))
+        self.chunks = torch.from_numpy(actions.normalize(dataset.chunks).astype(np.float32))
+        self.mask = torch.from_numpy(dataset.mask)[..., None]
+        self.batch_size, self.progress = batch_size, 0
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def next(self) -> ChunkBatch:
+        index = torch.randint(len(self.states), (self.batch_size,), generator=self.generator)
+        self.progress += 1
+        return ChunkBatch(self.states[index], self.chunks[index], self.mask[index])
+
+    def metrics(self) -> dict[str, float]:
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state(), "progress": self.progress}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        self.progress = state["progress"]

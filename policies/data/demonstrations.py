@@ -1,0 +1,146 @@
+"""Demonstrations: collect them from a scripted expert in lock-step, save and load them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from policies.data.trajectories import Trajectory
+from policies.observations import flatten, float_fields
+from policies.starts import start_seed
+from policies.state_file import read_tree, tree_hash, write_tree
+from robot.errors import ConfigError
+from robot.types import Array
+from robot.verb import progress
+from robot.worlds import Expert, Interface, make_env, make_expert
+
+Env = gymnasium.Env[dict[str, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Successful episodes of one world, and the interface they were given through. `tried` counts the failures too."""
+
+    env_id: str
+    observation_shapes: Mapping[str, tuple[int, ...]]
+    action_names: tuple[str, ...]
+    action_low: Array
+    action_high: Array
+    rate_hz: float
+    trajectories: list[Trajectory]
+    tried: int
+
+    def __post_init__(self) -> None:
+        if not self.trajectories:
+            raise ConfigError(f"{self.env_id}: no demonstrations: collect or record at least one success")
+
+    def half_range_floor(self, share: float) -> Array:
+        """Return `share` of the action box's half range, per dimension; for a box of +-1 it is `share` itself."""
+        box = self.action_high - self.action_low
+        if not np.isfinite(box).all():
+            raise ConfigError(
+                f"the action box of {self.env_id} must be finite: {self.action_low} to {self.action_high}"
+            )
+        return share * box / 2
+
+    @property
+    def ticks(self) -> int:
+        return sum(len(trajectory) for trajectory in self.trajectories)
+
+    @property
+    def actions(self) -> np.ndarray:
+        return np.concatenate([trajectory.actions for trajectory in self.trajectories])
+
+    @property
+    def states(self) -> np.ndarray:
+        return np.concatenate([trajectory.states[:-1] for trajectory in self.trajectories])
+
+    @property
+    def sha256(self) -> str:
+        return tree_hash(self._tree())
+
+    def _tree(self) -> dict[str, Any]:
+        names = ("env_id", "action_names", "action_low", "action_high", "rate_hz", "tried")
+        tree = {name: getattr(self, name) for name in names}
+        shapes = {name: list(shape) for name, shape in self.observation_shapes.items()}
+        return tree | {"observation_shapes": shapes, "trajectories": [vars(item) for item in self.trajectories]}
+
+    def save(self, path: Path) -> str:
+        """Write the file; return its sha256."""
+        return write_tree(path, self._tree())
+
+    @classmethod
+    def load(cls, path: Path) -> "Demonstrations":
+        tree = read_tree(path)
+        if "trajectories" not in tree:
+            raise ConfigError(f"{path} holds no demonstrations")
+        tree["observation_shapes"] = {name: tuple(shape) for name, shape in tree["observation_shapes"].items()}
+        tree["action_names"] = tuple(tree["action_names"])
+        tree["trajectories"] = [Trajectory(**item) for item in tree["trajectories"]]
+        return cls(**tree)
+
+
+def demonstrate(env: Env, expert: Expert, seed: int) -> Trajectory:
+    """Run the expert once from one start."""
+    shapes = float_fields(interface_of(env))
+    observation, _ = env.reset(seed=seed)
+    expert.reset(seed)
+    states, actions, rewards = [flatten(observation, shapes)], [], []
+    terminated = truncated = False
+    while not (terminated or truncated):
+        action = np.asarray(expert.act(observation), np.float64)
+        observation, reward, terminated, truncated, info = env.step(action)
+        states.append(flatten(observation, shapes))
+        actions.append(np.array(info["executed_action"], np.float64))
+        rewards.append(float(reward))
+    return Trajectory(np.array(states), np.array(actions), np.array(rewards), bool(terminated), bool(truncated), seed)
+
+
+def interface_of(env: Env) -> Interface:
+    """Return the interface a world states on its unwrapped env."""
+    interface = getattr(env.unwrapped, "interface", None)
+    if not isinstance(interface, Interface):
+        raise ConfigError(f"{env.unwrapped} states no `interface` (robot.worlds.Interface): its suite must set it")
+    return interface
+
+
+def collect_from(env: Env, expert: Expert, env_id: str, episodes: int, seed: int) -> Demonstrations:
+    """Keep the first `episodes` successes; ConfigError when four in five attempts fail."""
+    interface = interface_of(env)
+    kept: list[Trajectory] = []
+    limit = 5 * episodes + 20
+    attempts = progress(range(limit), f"demonstrations in {env_id}", total=limit)
+    tried = 0
+    for index in attempts:
+        trajectory = demonstrate(env, expert, start_seed("demonstration", seed, index))
+        kept += [trajectory] * trajectory.is_success
+        tried = index + 1
+        if len(kept) == episodes:
+            break
+    if len(kept) < episodes:
+        raise ConfigError(f"the expert of {env_id} succeeded in {len(kept)} of {limit} attempts; wanted {episodes}")
+    box = env.action_space
+    assert isinstance(box, spaces.Box)
+    return Demonstrations(
+        env_id=env_id,
+        observation_shapes=float_fields(interface),
+        action_names=tuple(interface.action_names),
+        action_low=box.low.astype(np.float64),
+        action_high=box.high.astype(np.float64),
+        rate_hz=interface.rate_hz,
+        trajectories=kept,
+        tried=tried,
+    )
+
+
+def collect(env_id: str, episodes: int, seed: int, **knobs: Any) -> Demonstrations:
+    """Collect successes of the scripted expert of `env_id` in lock-step; `knobs` go to the expert."""
+    env = make_env(env_id)
+    try:
+        return collect_from(env, make_expert(env_id, **knobs), env_id, episodes, seed)
+    finally:
+        env.close()

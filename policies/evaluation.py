@@ -1,0 +1,153 @@
+"""Roll a policy out from fixed starts: the quota is the first k episodes started, however long they take."""
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+
+import numpy as np
+
+from policies.data.demonstrations import Env, interface_of
+from robot.chunk_runner import ChunkRunner
+from robot.errors import ConfigError
+from robot.evaluation import Success
+from robot.policy import Policy, check_fit
+from robot.types import NS_PER_S
+from robot.worlds import make_env
+
+EnvFactory = Callable[[], Env]
+World = str | EnvFactory  # an environment id, or a picklable factory
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeResult:
+    """One evaluated episode."""
+
+    seed: int
+    is_success: bool
+    steps: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All episodes of one evaluation, in the order of their starts."""
+
+    episodes: tuple[EpisodeResult, ...]
+
+    @property
+    def success(self) -> Success:
+        return Success.of(sum(episode.is_success for episode in self.episodes), len(self.episodes))
+
+    @property
+    def success_steps(self) -> float:
+        """Mean length of the successful episodes; nan without any."""
+        steps = [episode.steps for episode in self.episodes if episode.is_success]
+        return float(np.mean(steps)) if steps else float("nan")
+
+
+def build_world(world: World) -> Env:
+    return make_env(world) if isinstance(world, str) else world()
+
+
+def roll_out(env: Env, policy: Policy, seed: int) -> EpisodeResult:
+    """Run one episode, executing chunk after chunk."""
+    runner = ChunkRunner(policy)
+    runner.reset()
+    observation, _ = env.reset(seed=seed)
+    period_ns = round(NS_PER_S / policy.spec.rate_hz)
+    steps = offset = 0
+    actions = np.zeros((0, 0))
+    while True:
+        chunk = runner.step(observation, steps * period_ns)
+        if chunk is not None:
+            actions, offset = chunk.actions, 0
+        observation, _, terminated, truncated, info = env.step(actions[offset])
+        offset, steps = offset + 1, steps + 1
+        if terminated or truncated:
+            return EpisodeResult(seed, bool(info["success"]), steps)
+
+
+def roll_out_all(env: Env, policy: Policy, seeds: Sequence[int]) -> list[EpisodeResult]:
+    """Run one episode from each start; the policy must fit the world."""
+    interface = interface_of(env)
+    check_fit(policy.spec, interface.observation_shapes, interface.action_names, interface.rate_hz)
+    return [roll_out(env, policy, seed) for seed in seeds]
+
+
+_env: Env | None = None  # of a worker process
+
+
+def _start_worker(world: World) -> None:
+    global _env  # noqa: PLW0603 (one world per worker process)
+    import torch
+
+    torch.set_num_threads(1)
+    _env = build_world(world)
+
+
+def _work(policy_path: Path, seeds: Sequence[int]) -> list[EpisodeResult]:
+    from policies.checkpoint import load_policy
+
+    assert _env is not None
+    return roll_out_all(_env, load_policy(policy_path), seeds)
+
+
+class Evaluator:
+    """Evaluates saved policies in one world, here (`workers` 0) or in worker processes that live as long as this."""
+
+    def __init__(self, world: World, workers: int = 0) -> None:
+        if workers < 0:
+            raise ConfigError(f"workers must be >= 0, got {workers}")
+        self.world, self.workers = world, workers
+        self._env: Env | None = None
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Evaluator":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        if self._env is not None:
+            self._env.close()
+
+    def evaluate(self, policy_path: Path, seeds: Sequence[int]) -> Evaluation:
+        """Load the policy from its checkpoint and run one episode from each start."""
+        from policies.checkpoint import load_policy
+
+        if self.workers == 0:
+            self._env = self._env or build_world(self.world)
+            return Evaluation(tuple(roll_out_all(self._env, load_policy(policy_path), seeds)))
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self.workers, multiprocessing.get_context("spawn"), _start_worker, (self.world,)
+            )
+        # Small dealt shares keep both cores busy to the end; order is restored below.
+        shares = [list(seeds[start::count]) for count in [min(4 * self.workers, len(seeds))] for start in range(count)]
+        futures: list[Future[list[EpisodeResult]]] = [self._pool.submit(_work, policy_path, share) for share in shares]
+        results = {result.seed: result for future in futures for result in future.result()}
+        return Evaluation(tuple(results[seed] for seed in seeds))
+
+
+def evaluate(world: World, policy: Policy | Path, seeds: Sequence[int], workers: int = 0) -> Evaluation:
+    """Evaluate a policy or a policy file once; worker processes need a file or a policy that can be saved."""
+    if isinstance(policy, Path):
+        with Evaluator(world, workers) as evaluator:
+            return evaluator.evaluate(policy, seeds)
+    if workers == 0:
+        env = build_world(world)
+        try:
+            return Evaluation(tuple(roll_out_all(env, policy, seeds)))
+        finally:
+            env.close()
+    from policies.checkpoint import save_policy
+
+    with TemporaryDirectory() as folder, Evaluator(world, workers) as evaluator:
+        path = Path(folder) / "policy.safetensors"
+        save_policy(path, policy)  # type: ignore[arg-type]
+        return evaluator.evaluate(path, seeds)

@@ -1,0 +1,170 @@
+"""Fine-tune a base policy in a world: train or load the base, run a recipe, evaluate both from the same starts."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from policies.checkpoint import load_module, load_policy, module_entries, read_content
+from policies.data.demonstrations import Demonstrations
+from policies.data.sources import obtain
+from policies.evaluation import Evaluation, Evaluator
+from policies.presets import resolve
+from policies.run import Run, new_folder, resumed, write_json
+from policies.starts import evaluation_starts
+from robot.errors import ConfigError, unknown_name
+from robot.evaluation import paired_difference
+from robot.verb import Verb
+from robot.worlds import make_env
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """The world, the base, the recipe and their amounts."""
+
+    env: str = "tandem/peg-insert"
+    """World to improve in: <suite>/<name>."""
+    base: str = "bc"
+    """Kind of base to train from the demonstrations, or the path of a policy file."""
+    recipe: str = "resfit"
+    preset: str = "cpu"
+    """Named settings of the recipe."""
+    base_preset: str = "cpu"
+    """Named settings of the base, where it is trained here."""
+    set: tuple[str, ...] = ()
+    """Overrides of single settings of the recipe: name=value."""
+    demos: int = 50
+    """Successful demonstrations to collect where no --data is given."""
+    data: Path | None = None
+    """A demonstrations file or the folder of an episode store."""
+    steps: int | None = None
+    """Environment steps, warm-up included; None: the preset's."""
+    seed: int = 0
+    eval_episodes: int = 200
+    """Episodes for base_success and final_success, from the same fixed starts."""
+    curve_episodes: int = 50
+    """Episodes for each point of the curve."""
+    workers: int = 0
+    """Evaluation processes; 0: in this one."""
+    out: Path | None = None
+    """Run folder; None: a new one under runs/."""
+    resume: Path | None = None
+    """Run folder of an interrupted run; no other flag is needed."""
+
+    def __post_init__(self) -> None:
+        if min(self.eval_episodes, self.curve_episodes) < 1 or self.workers < 0:
+            raise ConfigError(
+                f"eval_episodes {self.eval_episodes} and curve_episodes {self.curve_episodes} must be >= 1, "
+                f"workers {self.workers} >= 0"
+            )
+
+
+def run(config: FinetuneConfig) -> dict[str, Any]:
+    """Do everything that is not done yet in the run folder, and report."""
+    torch.set_num_threads(1)  # small networks: a second thread only costs
+    config = resumed(config, "finetune")
+    began = time.monotonic()
+    out = config.out or new_folder(Path("runs"), f"finetune-{config.recipe}-{config.env}")
+    config = replace(config, out=out)
+    recipe = load_module("recipe", config.recipe, "tandem.recipes")
+    settings = resolve(recipe.PRESETS, config.preset, config.set, env_steps=config.steps)
+    print(
+        f"finetune: {config.recipe} ({config.preset}) on {config.base} in {config.env}, seed {config.seed}, into {out}"
+    )
+    folder = Run(out)
+    folder.write_config("finetune", asdict(config), asdict(settings))
+    demonstrations, demos_sha256 = obtain(config.env, config.data, config.demos, config.seed, out / "demos.safetensors")
+    base_path = obtain_base(config, demonstrations, out)
+    with Evaluator(config.env, config.workers) as evaluator:
+        before = evaluator.evaluate(base_path, evaluation_starts(config.eval_episodes))
+        print(f"base: {before.success}")
+        env = make_env(config.env)
+        state = recipe.finetune(
+            env,
+            load_policy(base_path),
+            demonstrations,
+            settings,
+            folder,
+            seed=config.seed,
+            evaluate=curve_point(evaluator, config.curve_episodes, out),
+        )
+        env.close()
+        after = evaluator.evaluate(folder.policy_path, evaluation_starts(config.eval_episodes))
+    folder.close()
+    print(f"finetuned: {after.success}")
+    result = outcome(before, after, state.curve) | {
+        "env": config.env,
+        "recipe": config.recipe,
+        "preset": config.preset,
+        "seed": config.seed,
+        "env_steps": settings.env_steps,
+        "gradient_updates": state.updates,
+        "demonstrations": len(demonstrations.trajectories),
+        "human_ticks": demonstrations.ticks,
+        "learning_s": state.wall_s,
+        "wall_s": time.monotonic() - began,
+        "demonstrations_sha256": demos_sha256,
+        "base_checkpoint": base_path,
+        "base_sha256": read_content(base_path).sha256,
+        "policy": folder.policy_path,
+        "policy_sha256": read_content(folder.policy_path).sha256,
+        "run": out,
+    }
+    write_json(out / "result.json", result)
+    print(f"policy: {folder.policy_path}\nnext: tandem report {out}")
+    return result
+
+
+def obtain_base(config: FinetuneConfig, demonstrations: Demonstrations, out: Path) -> Path:
+    """Return the policy file of the base: the given one, or one trained here from the demonstrations."""
+    given = Path(config.base)
+    if given.is_dir():
+        return given / "policy.safetensors"
+    if given.is_file():
+        return given
+    kinds = module_entries("tandem.bases")
+    if config.base not in kinds:
+        raise unknown_name("base policy (and no file of that name)", config.base, kinds)
+    module = load_module("base policy", config.base, "tandem.bases")
+    folder = Run(out / "base")
+    module.train_base(demonstrations, resolve(module.PRESETS, config.base_preset), folder, seed=config.seed)
+    folder.close()
+    return folder.policy_path
+
+
+def curve_point(evaluator: Evaluator, episodes: int, out: Path) -> Callable[[int, Path], list[float]]:
+    """Return the evaluation that adds one [env_steps, success, n] to the curve and to `curve.json`."""
+    path = out / "curve.json"
+
+    def evaluate(env_steps: int, policy: Path) -> list[float]:
+        success = evaluator.evaluate(policy, evaluation_starts(episodes)).success
+        stored = json.loads(path.read_text())["curve"] if path.is_file() else []
+        point = [env_steps, success.value, success.n]
+        write_json(path, {"curve": [*(old for old in stored if old[0] < env_steps), point]})
+        print(f"{env_steps} steps: {success}", flush=True)
+        return point
+
+    return evaluate
+
+
+def outcome(before: Evaluation, after: Evaluation, curve: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return base and final success, their paired difference, the curve and its worst point after the start."""
+    worst = min(curve[1:], key=lambda point: point[1], default=None)
+    difference = paired_difference(
+        [episode.is_success for episode in before.episodes], [episode.is_success for episode in after.episodes]
+    )
+    return {
+        "base_success": asdict(before.success),
+        "final_success": asdict(after.success),
+        "difference": asdict(difference),
+        "success_steps": {"base": before.success_steps, "final": after.success_steps},
+        "curve": curve,
+        "curve_min": dict(zip(("env_steps", "success", "n"), worst, strict=True)) if worst else None,
+    }
+
+
+VERB = Verb(FinetuneConfig, run, "Fine-tune a base policy in a world and evaluate both from the same starts.")

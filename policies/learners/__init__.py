@@ -1,0 +1,1 @@
+"""Off-policy and supervised learners: `learner.update(batch) -> metrics`."""

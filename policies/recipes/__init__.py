@@ -1,0 +1,1 @@
+"""Methods from papers: each file reads like the method box of its paper."""

@@ -1,0 +1,55 @@
+"""Figures of a report, as inline SVG."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from robot.evaluation import wilson
+
+BLUE, GREY, RED = "#3478f6", "#8a8f98", "#d94a4a"
+
+
+def success_curve(curve: Sequence[Sequence[float]], base: float, title: str) -> str:
+    """Draw success over env steps with Wilson intervals and the worst point after the start.
+
+    Args:
+        curve: rows of (env_steps, success, n).
+        base: success of the untouched base, drawn as a line.
+        title: above the figure.
+    """
+    steps, values = [row[0] for row in curve], [row[1] for row in curve]
+    bounds = [wilson(round(success * n), int(n)) for _, success, n in curve]
+    figure, axes = plt.subplots(figsize=(7.2, 3.4))
+    axes.fill_between(steps, [low for low, _ in bounds], [high for _, high in bounds], color=BLUE, alpha=0.18, lw=0)
+    axes.plot(steps, values, color=BLUE, marker="o", ms=4)
+    axes.axhline(base, color=GREY, ls="--", lw=1, label=f"base {100 * base:.0f} %")
+    if len(curve) > 1:
+        worst = min(range(1, len(curve)), key=values.__getitem__)
+        axes.plot(steps[worst], values[worst], "v", color=RED, ms=9, label=f"worst {100 * values[worst]:.0f} %")
+    axes.set(xlabel="env steps", ylabel="success", ylim=(-0.02, 1.02), title=title)
+    axes.legend(frameon=False, loc="lower right")
+    return _svg(figure)
+
+
+def histogram(values_ms: Sequence[float], title: str, unit: str = "ms") -> str:
+    """Draw how a time is spread."""
+    figure, axes = plt.subplots(figsize=(3.5, 2.2))
+    axes.hist(values_ms, bins=40, color=BLUE)
+    axes.set(xlabel=unit, title=title)
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    out = io.StringIO()
+    figure.tight_layout()
+    figure.savefig(out, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = out.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,98 @@
+"""One file for nested state: tensors in safetensors, everything else as JSON in its header. No pickle.
+
+A tree is made of dicts, lists, tensors, numpy arrays and JSON scalars. The content hash is stored beside it
+and checked on reading.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from robot.errors import CheckpointMismatch
+
+_TENSOR, _ARRAY, _ITEMS = "$tensor", "$array", "$items"
+
+
+def _split(node: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return the JSON skeleton of a tree and collect its tensors."""
+    if isinstance(node, np.ndarray | Tensor):
+        name = f"{len(tensors):05d}"
+        tensor = torch.from_numpy(np.ascontiguousarray(node)) if isinstance(node, np.ndarray) else node.detach()
+        tensors[name] = tensor.cpu().contiguous().clone()
+        return {_ARRAY if isinstance(node, np.ndarray) else _TENSOR: name}
+    if isinstance(node, dict):
+        if all(isinstance(key, str) for key in node):
+            return {key: _split(value, tensors) for key, value in node.items()}
+        return {_ITEMS: [[key, _split(value, tensors)] for key, value in node.items()]}
+    if isinstance(node, list | tuple):
+        return [_split(value, tensors) for value in node]
+    return node.item() if isinstance(node, np.generic) else node
+
+
+def _join(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, list):
+        return [_join(value, tensors) for value in node]
+    if not isinstance(node, dict):
+        return node
+    if node.keys() == {_TENSOR}:
+        return tensors[node[_TENSOR]]
+    if node.keys() == {_ARRAY}:
+        return tensors[node[_ARRAY]].numpy()
+    if node.keys() == {_ITEMS}:
+        return {key: _join(value, tensors) for key, value in node[_ITEMS]}
+    return {key: _join(value, tensors) for key, value in node.items()}
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def tree_hash(tree: Any) -> str:
+    """Return the sha256 of a tree's content."""
+    tensors: dict[str, Tensor] = {}
+    return _digest(json.dumps(_split(tree, tensors)), tensors)
+
+
+def write_tree(path: Path, tree: Any) -> str:
+    """Write a tree so that a crash leaves the old file or the new one; return its sha256."""
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_split(tree, tensors))
+    digest = _digest(text, tensors)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(save(tensors, metadata={"tandem": json.dumps({"sha256": digest, "tree": text})}))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return digest
+
+
+def read_tree(path: Path) -> Any:
+    """Read a tree; CheckpointMismatch when the file is absent, foreign or damaged."""
+    if not path.is_file():
+        raise CheckpointMismatch(f"no checkpoint file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise CheckpointMismatch(f"{path} is not a readable checkpoint ({error}); copy it again") from error
+    if "tandem" not in header:
+        raise CheckpointMismatch(f"{path} was not written by Tandem: its header has no 'tandem'")
+    stored = json.loads(header["tandem"])
+    found = _digest(stored["tree"], tensors)
+    if found != stored["sha256"]:
+        raise CheckpointMismatch(f"{path} is damaged: sha256 expected {stored['sha256']}, found {found}")
+    return _join(json.loads(stored["tree"]), tensors)

@@ -1,0 +1,125 @@
+"""The verbs train, finetune and eval, as a person types them, on a small world registered for the test."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from robot import worlds
+from robot.cli import main
+from tests.gates.blocked_peg import BlockedPeg, BlockedPegExpert
+
+ENV = "gates/blocked-peg"
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = ModuleType("blocked_peg_suite")
+    suite.make_env = lambda name, **options: BlockedPeg(**options)  # type: ignore[attr-defined]
+    suite.make_expert = lambda name, **knobs: BlockedPegExpert(**knobs)  # type: ignore[attr-defined]
+    suite.names = lambda: ["blocked-peg"]  # type: ignore[attr-defined]
+    original = worlds._suite
+    monkeypatch.setattr(worlds, "_suite", lambda env_id: (suite, "blocked-peg") if env_id == ENV else original(env_id))
+
+
+def tandem(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
+    capsys.readouterr()
+    code = main([*words, "--json"])
+    return code, json.loads(capsys.readouterr().out.strip().rpartition("\n")[2])
+
+
+def train(capsys: pytest.CaptureFixture[str], out: Path, *words: str) -> dict[str, Any]:
+    code, result = tandem(
+        capsys,
+        "train",
+        "--env",
+        ENV,
+        "--preset",
+        "debug",
+        "--demos",
+        "6",
+        "--eval-episodes",
+        "10",
+        "--out",
+        str(out),
+        *words,
+    )
+    assert code == 0, result
+    return result
+
+
+def test_train_then_finetune_then_eval(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    base = train(capsys, tmp_path / "base")
+    assert base["success"]["n"] == 10
+    code, tuned = tandem(
+        capsys, "finetune", "--env", ENV, "--base", base["policy"], "--recipe", "resfit", "--preset", "debug",
+        "--data", str(tmp_path / "base/demos.safetensors"), "--eval-episodes", "10", "--curve-episodes", "5",
+        "--out", str(tmp_path / "run"), "--set", "evaluate_every=100",
+    )  # fmt: skip
+    assert code == 0, tuned
+    for key in ("base_success", "final_success"):
+        assert tuned[key].keys() == {"value", "n", "low", "high"}
+        assert tuned[key]["low"] <= tuned[key]["value"] <= tuned[key]["high"]
+    assert tuned["base_success"]["value"] == base["success"]["value"]
+    assert [point[0] for point in tuned["curve"]] == list(range(0, tuned["env_steps"] + 1, 100))
+    assert all(point[2] == 5 for point in tuned["curve"])
+    assert tuned["curve_min"]["success"] == min(point[1] for point in tuned["curve"][1:])
+    assert tuned["gradient_updates"] > 0
+    assert tuned["human_ticks"] == base["human_ticks"] > 0
+    assert tuned["demonstrations_sha256"] == base["demonstrations_sha256"]
+    assert tuned["base_sha256"] == base["policy_sha256"]
+    assert json.loads((tmp_path / "run/result.json").read_text())["curve"] == tuned["curve"]
+    stored = json.loads((tmp_path / "run/config.json").read_text())
+    assert stored["settings"]["evaluate_every"] == 100
+    assert stored["packages"]["torch"]
+    code, evaluated = tandem(
+        capsys, "eval", "--policy", str(tmp_path / "run"), "--env", ENV, "--episodes", "10", "--against", base["policy"]
+    )
+    assert code == 0
+    assert evaluated["success"] == tuned["final_success"]
+    assert evaluated["against"] == tuned["base_success"]
+
+
+def test_an_interrupted_finetune_resumes_with_the_run_folder_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["finetune", "--env", ENV, "--base-preset", "debug", "--preset", "debug", "--demos", "5",
+             "--eval-episodes", "8", "--curve-episodes", "4", "--set", "checkpoint_every=50"]  # fmt: skip
+    code, whole = tandem(capsys, *words, "--out", str(tmp_path / "whole"))
+    assert code == 0, whole
+    from policies.recipes.resfit import ResFiT
+
+    original = ResFiT.next
+
+    def fails_once(self: ResFiT) -> Any:
+        if self.progress == 180:
+            raise KeyboardInterrupt
+        return original(self)
+
+    monkeypatch.setattr(ResFiT, "next", fails_once)
+    assert main([*words, "--out", str(tmp_path / "parts")]) == 130
+    monkeypatch.setattr(ResFiT, "next", original)
+    code, parts = tandem(capsys, "finetune", "--resume", str(tmp_path / "parts"))
+    assert code == 0, parts
+    for key in ("base_success", "final_success", "curve", "gradient_updates", "policy_sha256", "demonstrations_sha256"):
+        assert parts[key] == whole[key], key
+
+
+def test_wrong_names_are_told_with_the_nearest_ones(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cases = [
+        (["finetune", "--recipe", "resfitt"], "did you mean 'resfit'"),
+        (["finetune", "--env", ENV, "--preset", "cpuu"], "did you mean 'cpu'"),
+        (["finetune", "--env", ENV, "--set", "sgima=0.1"], "did you mean 'sigma'"),
+        (["finetune", "--env", ENV, "--set", "heads=many"], "expected int"),
+        (["train", "--base", "bcc"], "did you mean 'bc'"),
+        (["train", "--preset", "debug"], "give --env"),
+        (["eval", "--policy", str(tmp_path / "none.safetensors")], "no checkpoint file"),
+        (["finetune", "--resume", str(tmp_path)], "no run folder"),
+    ]
+    for words, expected in cases:
+        out = [] if "--resume" in words or words[0] == "eval" else ["--out", str(tmp_path / "out")]
+        code, answer = tandem(capsys, *words, *out)
+        assert code == 2, (words, answer)
+        assert expected in answer["error"], (words, answer)
