@@ -50,7 +50,8 @@ class ArbiterParameters(NodeParameters):
     """`policy` and `operator` are `none` where there is none; in barrier mode every tick waits for the others.
 
     `max_steps` > 0 limits episodes of worlds that set no limit themselves. `first_segment` is what a takeover begins
-    with, `human_recovery` for RaC; `hand_back` whether a person may give the arm back.
+    with, `human_recovery` for RaC; `hand_back` whether a person may give the arm back. `vital_nodes`: how many
+    others must be there before anything moves; 0 learns it from those that come.
     """
 
     policy: str = "any"
@@ -59,6 +60,7 @@ class ArbiterParameters(NodeParameters):
     first_segment: str = Mode.HUMAN_CORRECTION.value
     hand_back: bool = True
     barrier_timeout_s: float = 20.0
+    vital_nodes: int = 0
 
 
 class ArbiterNode(RobotNode[ArbiterParameters]):
@@ -78,7 +80,7 @@ class ArbiterNode(RobotNode[ArbiterParameters]):
         self._outcome: tuple[int, Outcome, int] = (-1, Outcome(0.0, False), 0)
         self._alive_s = -float("inf")
         self._arm_state, self._estop = "", False
-        self._lost_nodes = self._losses = 0
+        self._lost_nodes, self._losses = self.parameters.vital_nodes, 0
         self._said: dict[str, Any] = {}
         self._clips: Counter[str] = Counter()
         self._chunk_ms = float("nan")
@@ -110,7 +112,7 @@ class ArbiterNode(RobotNode[ArbiterParameters]):
         self.subscribe(topics.TASK_OUTCOME, self._on_outcome)
         self.subscribe(topics.SAFETY_STATE, lambda message: setattr(self, "_arm_state", message.data))
         self.subscribe(topics.ESTOP, lambda message: setattr(self, "_estop", message.data))
-        self.watch_nodes(self._on_lost_nodes)
+        self.watch_nodes(self.parameters.vital_nodes, self._on_lost_nodes)
 
     # What arrives.
 
@@ -340,11 +342,13 @@ class ArbiterNode(RobotNode[ArbiterParameters]):
             "chunk_age_ms": self._chunk_ms,
             "lost_nodes": self._lost_nodes,
             "losses": self._losses,
-            **{f"clip_{kind.lower()}": count for kind, count in self._clips.items()},
+            **{f"clip_{kind.lower()}": count for kind, count in self._clips.copy().items()},
             **{f"stream_{name}": count for name, count in self._streams.builder.refused.items()},
         }
         if self._lost_nodes:
-            return Diagnosis(Level.WARN, f"holding: {self._lost_nodes} vital node(s) frozen or dead", values)
+            return Diagnosis(
+                Level.WARN, f"holding: {self._lost_nodes} vital node(s) frozen, dead or not there yet", values
+            )
         if self._streams.complaint:
             return Diagnosis(Level.WARN, f"holding: {self._streams.complaint}", values)
         if self._is_blocked:

@@ -112,7 +112,7 @@ class ArmNode(RobotNode[P]):
             "late_p99_ms": timing.late_p99_ms,
             "late_max_ms": timing.late_max_ms,
             "unsent_dropped": self._dropped,
-            **{f"clip_{kind.lower()}": count for kind, count in self.control.clips.items()},
+            **{f"clip_{kind.lower()}": count for kind, count in self.control.clips.copy().items()},
         }
         if self.control.is_stale:  # no reset helps here; of any other fault the arm is stopped, and one does
             return Diagnosis(Level.ERROR, f"{state}: {self.control.reason}", values)

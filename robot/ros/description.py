@@ -6,7 +6,8 @@ neither ROS nor a simulator: modules are named here, never imported.
 
 import os
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -94,7 +95,18 @@ def describe(options: GraphOptions) -> list[NodeSpec]:
         store, cameras = str(Path(options.record).absolute()), ",".join(_cameras(options, station))
         recorder = _spec(options, "robot.ros.recorder_node", "recorder", store=store, cameras=cameras)
         nodes.append(replace(recorder, required=False, respawn=True))  # the arm holds until it is back
-    return [*nodes, _health(options, nodes)]
+    return expecting_all([*nodes, _health(options, nodes)])
+
+
+def expecting_all(nodes: Sequence[NodeSpec]) -> list[NodeSpec]:
+    """Tell each arbiter how many other vital nodes its robot has: nothing moves before all of them are there."""
+    vital = Counter(node.namespace for node in nodes if node.parameters.get("vital"))
+    return [
+        replace(node, parameters={**node.parameters, "vital_nodes": vital[node.namespace] - 1})
+        if node.name == "arbiter"
+        else node
+        for node in nodes
+    ]
 
 
 def _cameras(options: GraphOptions, station: StationSpec) -> list[str]:

@@ -40,6 +40,7 @@ except ImportError as error:
 
 PARENT = "TANDEM_PARENT_PID"  # set by the launcher: a node outlives it by a moment only
 VITAL_NICE = 10
+FROZEN_S = 15.0  # the others forget a participant after 20 s, and then not both ways: see fastdds.xml
 MODES = ("realtime", "barrier")
 
 
@@ -78,6 +79,8 @@ P = TypeVar("P", bound=NodeParameters)
 class RobotNode(Node, Generic[P]):
     """One node of a robot's graph. A loop that keeps a rate runs in a thread of `start_thread`, never in a callback."""
 
+    announces_at_once = True  # a node that is of no use yet when it starts calls `announce` itself
+
     def __init__(self, name: str, parameters: type[P]) -> None:
         super().__init__(name)
         self.parameters: P = read_parameters(self, parameters)
@@ -93,8 +96,9 @@ class RobotNode(Node, Generic[P]):
         self._diagnostics = self.publisher(topics.DIAGNOSTICS)
         self.create_timer(1.0, self._publish_diagnosis)
         if self.parameters.vital:
-            self.publisher(topics.NODE_ALIVE)
             _raise_priority()
+        if self.announces_at_once:
+            self.announce()
 
     @property
     def is_barrier(self) -> bool:
@@ -126,9 +130,19 @@ class RobotNode(Node, Generic[P]):
 
         return self.create_subscription(message_type(topic.type), topic.name, guarded, profile(wanted))
 
-    def watch_nodes(self, changed: Callable[[int], None]) -> None:
-        """Call back with the number of vital nodes that are frozen or died, whenever it changes."""
-        events = SubscriptionEventCallbacks(liveliness=lambda event: changed(event.not_alive_count))
+    def announce(self) -> None:
+        """Be counted among the vital nodes from now on, where this is one: the arm moves only while all are there."""
+        if self.parameters.vital:
+            self.publisher(topics.NODE_ALIVE)
+
+    def watch_nodes(self, expected: int, changed: Callable[[int], None]) -> None:
+        """Call back with the number of vital nodes that are not there, whenever it may have changed."""
+        attendance = Attendance(expected)
+
+        def count(event: Any) -> None:
+            changed(attendance.count(event.alive_count, event.alive_count_change, event.not_alive_count_change))
+
+        events = SubscriptionEventCallbacks(liveliness=count)
         self.create_subscription(
             message_type(topics.NODE_ALIVE.type),
             topics.NODE_ALIVE.name,
@@ -187,7 +201,7 @@ class RobotNode(Node, Generic[P]):
         if self.stopping.is_set():
             return
         found = self.diagnose()
-        values = {**{f"refused_{kind}": count for kind, count in self.refused.items()}, **found.values}
+        values = {**{f"refused_{kind}": count for kind, count in self.refused.copy().items()}, **found.values}
         status = DiagnosticStatus(
             level=bytes([found.level]),
             name=self.get_fully_qualified_name(),
@@ -198,6 +212,24 @@ class RobotNode(Node, Generic[P]):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self.emit(self._diagnostics, message)
+
+
+@dataclass
+class Attendance:
+    """How many vital nodes are missing, of those expected or ever seen, from counts of the living alone.
+
+    Who was killed is missing until as many are alive again: that its peers forget it in the end frees nothing, and a
+    restart is not held up by the one that it replaces. Who takes its leave is not missing.
+    """
+
+    expected: int = 0
+
+    def count(self, alive: int, alive_change: int, not_alive_change: int) -> int:
+        """Note a liveliness event and return how many are missing."""
+        if alive_change < 0 and not_alive_change <= 0:
+            self.expected += alive_change
+        self.expected = max(self.expected, alive)
+        return self.expected - alive
 
 
 def _raise_priority() -> None:
@@ -264,8 +296,15 @@ def _spin(node: RobotNode[Any], stopping: threading.Event) -> None:
     parent = int(os.environ.get(PARENT, "0"))
     executor = NodeExecutor(node)
     with contextlib.suppress(KeyboardInterrupt):
+        alive_s = time.monotonic()
         while node.context.ok() and not (stopping.is_set() or node.stopping.is_set()):
             executor.spin_once(0.1)
+            begun_s, alive_s = alive_s, time.monotonic()
+            if alive_s - begun_s > FROZEN_S:
+                raise RobotError(
+                    f"stood still for {alive_s - begun_s:.0f} s; after {FROZEN_S:g} s the other nodes may have "
+                    "forgotten this one for good: start the graph again"
+                )
             if parent and os.getppid() != parent:
                 node.get_logger().error("the launcher is gone: stopping")
                 break

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from robot.ros.description import NodeSpec, added_environment, environment
+from robot.ros.description import NodeSpec, added_environment, environment, expecting_all
 from robot.ros.processes import Processes
 
 READY_S = 90.0
@@ -61,6 +61,7 @@ def running_graph(
     os.environ.update(added_environment())
     from robot.ros.client import GraphClient
 
+    nodes = expecting_all(nodes)
     processes = Processes(nodes, environment(os.environ, domain_id), log_dir=log_dir, echo=echo)
     try:
         with GraphClient(nodes[0].namespace, domain_id=domain_id) as client:

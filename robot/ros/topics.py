@@ -76,7 +76,7 @@ EPISODE_STATE = _latched("episode/state")
 EPISODE_EVENT = _same("episode/event", STRING, _EVENTS)
 WORLD_READY = _latched("world/ready")
 LEARNER_WEIGHTS = _latched("learner/weights")
-NODE_ALIVE = _same("node/alive", STRING, Qos(lease_s=0.18))  # carries nothing: what counts is its liveliness
+NODE_ALIVE = _same("node/alive", STRING, Qos(lease_s=0.15))  # carries nothing: what counts is its liveliness
 DIAGNOSTICS = _same("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", Qos(depth=10))
 COLOR_IMAGE = Topic("{camera}/color/image_raw", IMAGE, Qos(depth=2), NEWEST)
 COLOR_INFO = Topic("{camera}/color/camera_info", "sensor_msgs/msg/CameraInfo", Qos(depth=2), NEWEST)
