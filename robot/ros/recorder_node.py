@@ -32,6 +32,7 @@ from robot.types import EndReason, Mark
 POLL_S = 0.05
 IMAGES_KEPT_S = 0.7
 SEAL_NICE = 10
+READY_PERIOD_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class RecorderParameters(NodeParameters):
 
 
 class RecorderNode(RobotNode[RecorderParameters]):
-    """Callbacks, and the two threads behind them."""
+    """Callbacks, and the two threads behind them. The arm moves only once this one can write what it does."""
+
+    announces_at_once = False
 
     def __init__(self) -> None:
         super().__init__("recorder", RecorderParameters)
@@ -66,11 +69,20 @@ class RecorderNode(RobotNode[RecorderParameters]):
         self.subscribe(topics.TELEOP_INPUT, self._on_operator)
         for name in chosen:
             self.subscribe(topics.COLOR_IMAGE.of(name), lambda message, name=name: self._on_image(name, message))
+        self._heard_state = False
+        self._readiness = self.create_timer(READY_PERIOD_S, self._announce_when_ready)
         self.start_thread("write", self._write)
         self.start_thread("seal", self._seal)
 
+    def _announce_when_ready(self) -> None:
+        """Be counted as alive once the store is open and both ends of the ticks' topic know each other."""
+        if self._opened.is_set() and self._heard_state and self.count_publishers(topics.TICK_RECORD.name):
+            self.destroy_timer(self._readiness)
+            self.announce()
+
     def _on_state(self, message: Any) -> None:
         state = episode_state_from(from_json(message))
+        self._heard_state = True
         self._work.put(lambda scribe: scribe.state(state, time.monotonic()))
 
     def _on_record(self, message: Any) -> None:

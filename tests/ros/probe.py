@@ -47,6 +47,7 @@ class Probe:
         self.states: deque[tuple[float, str]] = deque(maxlen=2000)
         self.episodes: deque[EpisodeState] = deque(maxlen=1000)
         self.health: dict[str, tuple[float, dict[str, str]]] = {}  # by node: when it spoke, what it counts
+        self.answer = ""  # of the service called last
         self._publishers: dict[str, Any] = {}
         self._on(topics.EPISODE_STATE, lambda m: self.episodes.append(episode_state_from(from_json(m))))
         self._on(topics.DIAGNOSTICS, self._on_diagnostics)
@@ -92,15 +93,35 @@ class Probe:
         future = client.call_async(message_type(topics.TRIGGER).Request())
         self.wait(future.done, 5.0, f"the answer of {service}")
         answer: Any = future.result()
+        self.answer = answer.message
         return answer.success, answer.message
+
+    def publish_until(self, topic: Topic, make: Callable[[], Any], is_so: Callable[[], bool], what: str) -> None:
+        """Publish at 50 Hz until it has shown: where only the newest message counts, one may be overtaken unseen."""
+
+        def shown() -> bool:
+            self.publish(topic, make())
+            time.sleep(0.01)
+            return is_so()
+
+        self.wait(shown, 4.0, what)
 
     def wait(self, is_so: Callable[[], Any], timeout_s: float, what: str) -> None:
         deadline_s = time.monotonic() + timeout_s
         while not is_so():
-            said = f"arm {self.safety}, {self.owners[-1][1] if self.owners else 'no author'}"
-            said += f"; arbiter: {self.health.get('/arbiter', (0.0, {}))[1]}"
-            assert time.monotonic() < deadline_s, f"waited {timeout_s:g} s for {what}; {said}"
+            assert time.monotonic() < deadline_s, f"waited {timeout_s:g} s for {what}; {self.said()}"
             time.sleep(0.01)
+
+    def said(self) -> str:
+        """Return what the graph last said of itself, and what its processes printed."""
+        now_s = time.monotonic()
+        health = [f"{name} {now_s - at_s:.1f} s ago: {values}" for name, (at_s, values) in self.health.items()]
+        printed = [
+            f"{name} ({node.exit_code()}): {' | '.join(list(node.lines)[-5:])}"
+            for name, node in self.graph.processes.nodes.items()
+        ]
+        author = self.owners[-1][1] if self.owners else "no author"
+        return "\n".join([f"arm {self.safety}, last answer: '{self.answer}', {author}", *health, *printed])
 
     def counter(self, node: str, name: str) -> int:
         """Return a counter of a node's diagnostics, 0 where it has none yet."""

@@ -69,18 +69,24 @@ def command(position: np.ndarray, *, age_s: float = 0.0, seq: int = 10**6) -> Co
 )
 def test_the_arm_refuses_commands_without_the_right_joints(graph: Probe, break_it: object, counter: str) -> None:
     before = graph.counter("arm", counter)
-    message = to_command(command(graph.setpoints[-1].position), STATION.joint_names, STATION.period_ns)
-    break_it(message)  # type: ignore[operator]
-    graph.publish(topics.COMMAND, message)
-    graph.wait_counter("arm", counter, before)
+
+    def broken() -> object:
+        message = to_command(command(graph.setpoints[-1].position), STATION.joint_names, STATION.period_ns)
+        break_it(message)  # type: ignore[operator]
+        return message
+
+    graph.publish_until(topics.COMMAND, broken, lambda: graph.counter("arm", counter) > before, counter)
 
 
 @pytest.mark.parametrize(("age_s", "counter"), [(1.0, "refused_old_stamp"), (-0.8, "refused_future_stamp")])
 def test_the_arm_refuses_old_and_future_commands(graph: Probe, age_s: float, counter: str) -> None:
     before = graph.counter("arm", counter)
-    sent = command(graph.setpoints[-1].position, age_s=age_s)
-    graph.publish(topics.COMMAND, to_command(sent, STATION.joint_names, STATION.period_ns, graph.episodes[-1].id))
-    graph.wait_counter("arm", counter, before)
+
+    def sent() -> object:
+        made = command(graph.setpoints[-1].position, age_s=age_s)
+        return to_command(made, STATION.joint_names, STATION.period_ns, graph.episodes[-1].id)
+
+    graph.publish_until(topics.COMMAND, sent, lambda: graph.counter("arm", counter) > before, counter)
 
 
 @pytest.mark.parametrize(("value", "counter"), [(np.nan, "clip_not_finite"), (1.5, "clip_jump")])
@@ -92,7 +98,7 @@ def test_the_last_filter_stops_what_reaches_the_arm(graph: Probe, value: float, 
     position[2] = value
     begun_s, at = time.monotonic(), graph.setpoints[-1].position
     message = to_command(command(position), STATION.joint_names, STATION.period_ns, graph.episodes[-1].id)
-    for _ in range(3):
+    for _ in range(6):
         message.header.stamp = to_command(command(position), [], 1).header.stamp
         graph.publish(topics.COMMAND, message)
         time.sleep(0.005)
