@@ -1,4 +1,4 @@
-"""Graphs of real processes, shared by the tests that leave them as they were."""
+"""Graphs of real processes, shared by the tests that leave them as they were; never two at once on two cores."""
 
 import signal
 from collections.abc import Iterator
@@ -7,14 +7,27 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from tests.ros.probe import Probe, graph_specs, running_probe
+from tests.ros.probe import OneGraph, Probe, graph_specs
 
 
 @pytest.fixture(scope="session")
-def shared_graph() -> Iterator[Probe]:
+def one_graph() -> Iterator[OneGraph]:
+    graphs = OneGraph()
+    yield graphs
+    graphs.close()
+
+
+@pytest.fixture(autouse=True)
+def no_graph_of_others(request: pytest.FixtureRequest) -> None:
+    """End the shared graph before a test that starts processes of its own, or none."""
+    if "one_graph" not in request.fixturenames:
+        request.getfixturevalue("one_graph").close()
+
+
+@pytest.fixture
+def shared_graph(one_graph: OneGraph) -> Probe:
     """A graph for every test that leaves it as it was."""
-    with running_probe(graph_specs()) as probe:
-        yield probe
+    return one_graph.get("shared", graph_specs)
 
 
 @pytest.fixture

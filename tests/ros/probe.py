@@ -6,7 +6,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -211,3 +211,22 @@ def graph_specs(*, operator: str = "none", cameras: tuple[str, ...] = (), record
 def running_probe(specs: list[NodeSpec]) -> Iterator[Probe]:
     with running_graph(specs, domain_id=random.SystemRandom().randint(1, 101), ready_s=60.0) as graph:
         yield Probe(graph)
+
+
+class OneGraph:
+    """At most one graph: who asks for another one ends the one before."""
+
+    def __init__(self) -> None:
+        self._name, self._probe, self._running = "", None, ExitStack()
+
+    def get(self, name: str, specs: Callable[[], list[NodeSpec]]) -> Probe:
+        """Return the graph of this name, started now unless it is the one that runs."""
+        if self._probe is None or name != self._name:
+            self.close()
+            self._probe = self._running.enter_context(running_probe(specs()))
+            self._name = name
+        return self._probe
+
+    def close(self) -> None:
+        self._probe = None
+        self._running.close()

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 import rclpy
+from rclpy.utilities import try_shutdown
 
 from robot.errors import RobotError
 from robot.ros import node as node_module
@@ -63,7 +64,7 @@ def sleeper() -> Iterator[Sleeper]:
     node = Sleeper()
     yield node
     node.destroy_node()
-    rclpy.try_shutdown()
+    try_shutdown()
 
 
 def test_a_node_that_was_frozen_until_others_forgot_it_ends(sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch) -> None:

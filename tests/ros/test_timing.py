@@ -4,15 +4,16 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from robot.ros import topics
-from robot.ros.description import GraphOptions, describe
+from robot.ros.description import GraphOptions, NodeSpec, describe
 from robot.ros.messages import to_bool, to_command, to_json, to_operator
 from robot.types import Command, OperatorInput, Owner, OwnerRequest
-from tests.ros.probe import STATION, Probe, graph_specs, running_probe
+from tests.ros.probe import STATION, OneGraph, Probe, graph_specs
 
 pytestmark = pytest.mark.ros
 HOLD_S = 0.3  # from the fault to the last motion of the setpoint
@@ -152,14 +153,16 @@ def test_takeover_and_hand_back_are_smooth_and_nothing_stale_follows(graph: Prob
     assert largest_step([s for s in graph.heard() if s.heard_s > begun_s]) <= 1.0
 
 
-@pytest.fixture(scope="module")
-def whole_graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probe]:
+@pytest.fixture
+def whole_graph(one_graph: OneGraph, tmp_path: Path) -> Probe:
     """Every kind of process at once: a camera, the recorder, a scripted person and the page beside the others."""
-    specs = graph_specs(operator="scripted", cameras=("scene",), record=str(tmp_path_factory.mktemp("store")))
-    pages = [s for s in describe(GraphOptions(operator="page")) if s.name == "page"]
-    specs += [replace(page, parameters={**page.parameters, "port": 0}) for page in pages]
-    with running_probe(specs) as probe:
-        yield probe
+
+    def specs() -> list[NodeSpec]:
+        pages = [s for s in describe(GraphOptions(operator="page")) if s.name == "page"]
+        nodes = graph_specs(operator="scripted", cameras=("scene",), record=str(tmp_path))
+        return nodes + [replace(page, parameters={**page.parameters, "port": 0}) for page in pages]
+
+    return one_graph.get("whole", specs)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
@@ -179,12 +182,13 @@ def test_any_other_process_leaves_the_arm_holding_too(whole_graph: Probe, node: 
 
 
 @pytest.fixture
-def swinging() -> Iterator[Probe]:
+def swinging(one_graph: OneGraph) -> Iterator[Probe]:
     """A graph of its own, for what the shared one would not survive."""
-    with running_probe(graph_specs()) as probe:
-        probe.start_episode(seed=2)
-        probe.wait_moving()
-        yield probe
+    probe = one_graph.get("swinging", graph_specs)
+    probe.start_episode(seed=2)
+    probe.wait_moving()
+    yield probe
+    one_graph.close()
 
 
 def test_a_killed_arm_process_comes_up_latched_and_the_latch_survives_the_others(swinging: Probe) -> None:
