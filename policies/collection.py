@@ -105,7 +105,7 @@ class ResidualCollector:
         command = executed(self.limits, self._point, self.base_now, asked)
         observation, reward, terminated, truncated, info = self.env.step(command)
         self._commands.append(command)
-        action = self.recorded_action(asked, info["executed_action"])
+        action = self.limits.normalize(info["executed_action"]).clip(-1.0, 1.0)  # whatever was asked
         step = Step(self.state_now, self.base_now, action, float(reward))
         self._look(observation)
         self.env_steps += 1
@@ -117,10 +117,6 @@ class ResidualCollector:
             self.successes += bool(info["success"])
             self._begin()
         return transitions
-
-    def recorded_action(self, asked: np.ndarray, executed_action: np.ndarray) -> np.ndarray:
-        """Return what the replay keeps: the action the world executed, whatever was asked, normalised and clipped."""
-        return self.limits.normalize(executed_action).clip(-1.0, 1.0)
 
     def act(self, actor: ResidualActor) -> np.ndarray:
         """Return the actor's residual in [-1, 1] for the present state and base action."""

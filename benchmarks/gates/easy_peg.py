@@ -1,21 +1,25 @@
 """Easy-peg gate: residual fine-tuning of a cloned base on the blocked peg, and a mutant that must fail.
 
-Arms: `resfit`, and `store_residual`, which writes the residual into the replay in place of the executed action.
+Arms: `resfit`, and `store_residual`, which keeps the residual of every step, demonstrated or made online, in place of
+the executed action. A mutant that spoils the online steps alone ends within 6 points of the recipe on this easy task
+(99, 100 and 98 % against 93, 95 and 92 %, seeds 0-2): the demonstrations' half of each batch is enough here. That one
+is for the hard peg, and for the exact tests R1 and R5.
 """
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from policies.base.behavior_cloning import BehaviorCloningConfig, train_base
-from policies.collection import ResidualCollector
 from policies.data.demonstrations import collect_from
 from policies.evaluation import Evaluator
 from policies.recipes.resfit import ResFiTConfig, finetune
+from policies.replay import NStep, Step, Transition
 from policies.run import Run
 from policies.starts import evaluation_starts
 from robot.evaluation import Success
@@ -47,7 +51,7 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     """Train the base, fine-tune it, evaluate all the way; the curve counts steps from the end of the warm-up."""
     torch.set_num_threads(1)
     if arm == "store_residual":
-        ResidualCollector.recorded_action = lambda self, asked, _: asked - self.base_now  # type: ignore[method-assign]
+        NStep.push = _push_residual  # type: ignore[method-assign]
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in profile["resfit"].items()
     }
@@ -70,6 +74,13 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
         "env_steps": config.env_steps,
         "gradient_updates": state.updates,
     }
+
+
+_push = NStep.push
+
+
+def _push_residual(self: NStep, step: Step, *after: np.ndarray, **ends: bool) -> list[Transition]:
+    return _push(self, replace(step, action=step.action - step.base), *after, **ends)
 
 
 def _curve(evaluator: Evaluator, config: ResFiTConfig, profile: dict[str, Any]) -> Callable[[int, Path], list[float]]:
