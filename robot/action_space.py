@@ -37,7 +37,7 @@ class ActionSpace:
         """
         clips = Clip.NONE
         inside = np.minimum(np.maximum(action, self.low), self.high)
-        if not (inside == action).all():
+        if inside.tolist() != action.tolist():
             if not np.isfinite(action).all():
                 return current, Clip.NOT_FINITE
             if self._cartesian and np.linalg.norm(action[:3] - current[:3]) > JUMP_M:
@@ -60,7 +60,11 @@ class ActionSpace:
         if not self._cartesian:
             return action.copy()
         found, off = self._kinematics.solve(action[:3], q)
-        return np.append(found, action[3]) if off < IK_ERROR else None
+        if not off < IK_ERROR:  # nan too
+            return None
+        joints = np.empty(len(found) + 1)
+        joints[:-1], joints[-1] = found, action[3]
+        return joints
 
     def jog(self, action: Array, twist: Array, q: Array, duration_s: float) -> Array:
         """Return the action after moving the tcp with a twist (base frame) for a while."""

@@ -137,7 +137,7 @@ def with_outcome(record: TickRecord, outcome: Outcome, max_steps: int, mark: Mar
 
     Success and failure terminate; the time limit, and a discard, truncate.
     """
-    reason = _MARKED.get(mark, EndReason.OPEN)
+    reason = EndReason.OPEN if mark is Mark.NONE else _MARKED.get(mark, EndReason.OPEN)
     if reason is EndReason.OPEN and (outcome.is_success or outcome.is_failure):
         reason = EndReason.SUCCESS if outcome.is_success else EndReason.FAILURE
     terminated = reason in (EndReason.SUCCESS, EndReason.FAILURE)

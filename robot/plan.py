@@ -4,7 +4,7 @@ Point i of a chunk is due at `observation_time_ns + (i + 1) * dt_s`, so the part
 already consumed is skipped without guessing a clock (robot_graph spec, section 4).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Plan:
         refused = refusal(chunk, now_ns=now_ns, generation=generation, not_before_ns=not_before_ns)
         if not refused and self.chunk is not None and chunk.observation_time_ns < self.chunk.observation_time_ns:
             refused = Clip.STALE
-        return (self, refused) if refused else (replace(self, chunk=chunk), Clip.NONE)
+        return (self, refused) if refused else (Plan(chunk), Clip.NONE)
 
     def cleared(self) -> "Plan":
         return Plan()

@@ -13,7 +13,7 @@ import numpy as np
 from robot.kinematics.arm import ArmKinematics
 from robot.record import Clip
 from robot.specs import StationSpec
-from robot.types import NS_PER_S, Array
+from robot.types import NS_PER_S, Array, largest
 
 REJECTING = Clip.NOT_FINITE | Clip.INCOMPLETE | Clip.JUMP
 LIMIT_SLACK = 1.0 - 1e-9  # rounding must not carry a scaled step over its limit
@@ -76,11 +76,11 @@ class SafetyFilter:
             return self.hold(state), Clip.INCOMPLETE
         clipped = np.minimum(np.maximum(target, self.lower), self.upper)
         clips = Clip.NONE
-        if not (clipped == target).all():
+        if clipped.tolist() != target.tolist():
             if not np.isfinite(target).all():
                 return self.hold(state), Clip.NOT_FINITE
             clips = Clip.POSITION
-        if np.abs(target - state.position)[: self._n].max() > self._jump_rad:
+        if largest((target - state.position)[: self._n]) > self._jump_rad:
             return self.hold(state), Clip.JUMP
         return self._move(state, clipped, clips)
 
@@ -90,7 +90,7 @@ class SafetyFilter:
 
     def track(self, state: FilterState, measured: Array, time_ns: int) -> tuple[FilterState, bool]:
         """Watch the tracking error; True once it has been over its limit for its time."""
-        error = np.abs(measured - state.position)[: self._n].max()
+        error = np.maximum.reduce(np.abs(measured - state.position)[: self._n])  # nan stays nan
         if not error > self._tracking_rad:
             return (replace(state, straying_since_ns=-1) if state.is_straying else state), False
         if not state.is_straying:
@@ -100,15 +100,11 @@ class SafetyFilter:
     def _move(self, state: FilterState, target: Array, clips: Clip) -> tuple[FilterState, Clip]:
         n = self._n
         step = target - state.position
-        excess = float((np.abs(step[:n]) / self.step_limit[:n]).max())
-        if excess > 1.0:
-            step[:n] *= LIMIT_SLACK / excess
+        if largest(step / self.step_limit) > 1.0:
+            step = self._slowed(step)
             clips |= Clip.VELOCITY
-        if abs(step[n]) > self.step_limit[n]:
-            step[n] = np.copysign(self.step_limit[n] * LIMIT_SLACK, step[n])
-            clips |= Clip.VELOCITY
-        bend = step[:n] - state.step[:n]
-        excess = float((np.abs(bend) / self.bend_limit).max())
+        bend = (step - state.step)[:n]
+        excess = largest(bend / self.bend_limit)
         if excess > 1.0:
             step[:n] = state.step[:n] + bend * (LIMIT_SLACK / excess)
             clips |= Clip.ACCELERATION
@@ -117,6 +113,16 @@ class SafetyFilter:
             low, high = np.minimum(self.lower, state.position), np.maximum(self.upper, state.position)
             position = np.minimum(np.maximum(position, low), high)
         return self._confine(state, position, clips)
+
+    def _slowed(self, step: Array) -> Array:
+        """Shorten the arm's part on its line, and the gripper's by itself."""
+        n, slowed = self._n, step.copy()
+        excess = largest(step[:n] / self.step_limit[:n])
+        if excess > 1.0:
+            slowed[:n] *= LIMIT_SLACK / excess
+        if abs(step[n]) > self.step_limit[n]:
+            slowed[n] = np.copysign(self.step_limit[n] * LIMIT_SLACK, step[n])
+        return slowed
 
     def _confine(self, state: FilterState, position: Array, clips: Clip) -> tuple[FilterState, Clip]:
         """Shorten the step until the tcp keeps its box and its speed; the last resort is to stand still."""

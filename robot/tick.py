@@ -196,14 +196,16 @@ def _execute(cell: Cell, state: TickState, filtered: FilterState, decision: _Dec
         blended[-1] = wanted[-1]  # a gripper is never blended
         wanted = blended
     action, bounded = cell.actions.bounded(wanted, state.commanded)
-    if bounded & REJECTING:
+    if bounded and bounded & REJECTING:
         return _hold(cell, state, filtered, clips | bounded)
     target = cell.actions.to_joints(action, filtered.position)
     if target is None:
         return _hold(cell, state, filtered, clips | bounded | Clip.WORKSPACE)  # out of the arm's reach
     moved, changed = cell.filter.step(filtered, target)
     executed = action if not changed else cell.actions.from_joints(moved.position)
-    return _Motion(moved, executed, clips | bounded | changed)
+    if bounded or changed:
+        clips |= bounded | changed
+    return _Motion(moved, executed, clips)
 
 
 def _hold(cell: Cell, state: TickState, filtered: FilterState, clips: Clip) -> _Motion:

@@ -8,7 +8,7 @@ from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIs
 
 from robot.kinematics.model import TCP, compile_kinematic_model
 from robot.specs import StationSpec
-from robot.types import Array
+from robot.types import Array, largest
 
 DAMPING = 1e-4  # of the least squares, squared
 POSTURE_GAIN = 0.02  # share of the way home that the redundant degree of freedom goes per solve
@@ -32,6 +32,7 @@ class ArmKinematics:
         self._home = np.array(station.arm.home_rad)
         self._jacobian = np.zeros((6, self._model.nv))
         self._regular = DAMPING * np.eye(6)
+        self._placed = b""  # the joints of which the data has the poses
         self._place(self._home)
         self.home_rotation = self._found[1].reshape(3, 3).copy()
 
@@ -70,7 +71,7 @@ class ArmKinematics:
         for _ in range(iterations):
             q += self._least_squares(jacobian, error)
             error = self._error(q, wanted)
-            off = float(np.abs(error).max())
+            off = largest(error)
             if off < TOLERANCE:
                 break
             jacobian = self._solve_jacobian()
@@ -83,8 +84,12 @@ class ArmKinematics:
         return self._least_squares(jacobian, twist)
 
     def _place(self, q: Array) -> None:
-        self._arm[:] = q[: self._n]
-        mujoco.mj_kinematics(self._model, self._data)
+        """Bring the data to joints, unless they are those it was brought to last, as is so half of the time."""
+        arm = q[: self._n]
+        if (placed := arm.tobytes()) != self._placed:
+            self._arm[:] = arm
+            mujoco.mj_kinematics(self._model, self._data)
+            self._placed = placed
 
     def _solve_jacobian(self) -> Array:
         mujoco.mj_comPos(self._model, self._data)
@@ -107,5 +112,6 @@ class ArmKinematics:
 
     def _least_squares(self, jacobian: Array, wanted: Array) -> Array:
         """Return the damped least-squares joint step for a tcp step (6,)."""
-        _, solved, _ = dposv(jacobian @ jacobian.T + self._regular, wanted)
-        return jacobian.T @ solved
+        normal = jacobian @ jacobian.T
+        normal += self._regular
+        return dposv(normal, wanted)[1] @ jacobian

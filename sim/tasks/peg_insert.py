@@ -86,6 +86,8 @@ class PegInsert:
     def bind(self, model: mujoco.MjModel) -> None:
         self._tcp = model.site(TCP).id
         self._place, self._velocity = [0.0, 0.0, 0.0], [0.0, 0.0]  # of the fixture [m, m/s]
+        self._turn_low = [low - self.drift_room_m for low in self.hole_low_m]
+        self._turn_high = [high + self.drift_room_m for high in self.hole_high_m]
         self._fixture = np.zeros(3)  # a view into the data once an episode begins
 
     def reset(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
@@ -97,12 +99,11 @@ class PegInsert:
 
     def advance(self, data: mujoco.MjData, duration_s: float) -> None:
         for axis in (0, 1):
-            self._place[axis] += self._velocity[axis] * duration_s
-            if self._place[axis] < self.hole_low_m[axis] - self.drift_room_m:
-                self._velocity[axis] = abs(self._velocity[axis])
-            elif self._place[axis] > self.hole_high_m[axis] + self.drift_room_m:
-                self._velocity[axis] = -abs(self._velocity[axis])
-        self._fixture[:] = self._place
+            self._place[axis] = place = self._place[axis] + self._velocity[axis] * duration_s
+            if not self._turn_low[axis] <= place <= self._turn_high[axis]:
+                inwards = 1.0 if place < self._turn_low[axis] else -1.0
+                self._velocity[axis] = math.copysign(self._velocity[axis], inwards)
+            self._fixture[axis] = place
 
     def object_state(self, data: mujoco.MjData) -> Array:
         """Return the middle of the hole at the height of the surface, then the way from the peg's tip to it [m]."""
@@ -115,5 +116,7 @@ class PegInsert:
         return x, y, z - self.peg_below_tcp_m
 
     def success(self, data: mujoco.MjData) -> bool:
-        x, y, above = self.object_state(data)[3:]
-        return bool(above > self.insert_m and max(abs(x), abs(y)) < 2 * self.clearance_m)
+        (x, y, z), (tip_x, tip_y, tip_z) = self._place, self._tip(data)
+        if self.surface_m + z - tip_z <= self.insert_m:
+            return False
+        return max(abs(x - tip_x), abs(y - tip_y)) < 2 * self.clearance_m
