@@ -4,6 +4,8 @@
 speed, with the home orientation; `joint_position` is the joints themselves. The gripper [m] comes last in both.
 """
 
+import math
+
 import numpy as np
 
 from robot.kinematics.arm import ArmKinematics
@@ -46,7 +48,7 @@ class ActionSpace:
         if not self._cartesian:
             return action, clips
         step = action[:3] - current[:3]
-        distance = float(np.sqrt(step @ step))
+        distance = math.sqrt(step.dot(step))
         if distance > JUMP_M:
             return current, clips | Clip.JUMP
         if distance > self._reach_m:

@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from robot.control_loop import ControlLoop, World
 from robot.policy import ActionChunk
+from robot.record import TickRecord
 from robot.types import EndReason, Observation
 from robot.worlds import Interface
 
@@ -50,12 +51,12 @@ class TandemEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         state = self.loop.state
         assert state is not None, "step before reset"
         observation, record = self.loop.step(self._chunk_of_one(action, self.loop.observation))
-        info = {
-            "success": record.end_reason is EndReason.SUCCESS,
-            "executed_action": record.executed_action,
-            "record": record,
-        }
+        info = self._info(record)
         return dict(observation.values), record.reward_task, record.terminated, record.truncated, info
+
+    def _info(self, record: TickRecord) -> dict[str, Any]:
+        is_success = record.end_reason is EndReason.SUCCESS
+        return {"success": is_success, "executed_action": record.executed_action, "record": record}
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         render = getattr(self.loop.world, "render", None)

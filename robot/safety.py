@@ -56,6 +56,7 @@ class SafetyFilter:
         self._box = (safety.tcp_low_m, safety.tcp_high_m)
         self.tcp_reach = safety.tcp_speed_m_s * period_s
         self._jump_rad = safety.jump_rad
+        self._jump_share = safety.jump_rad / float(self.step_limit[: self._n].max())  # below it no joint has jumped
         self._tracking_rad = safety.tracking_error_rad
         self._tracking_ns = round(safety.tracking_error_s * NS_PER_S)
 
@@ -65,7 +66,7 @@ class SafetyFilter:
 
     def hold(self, state: FilterState) -> FilterState:
         """Return the state one period later when nothing was asked for: decelerate, then stand."""
-        return self._move(state, state.position, Clip.NONE)[0]
+        return self._move(state, state.position, np.zeros(self._size), 0.0, Clip.NONE)[0]
 
     def step(self, state: FilterState, target: Array) -> tuple[FilterState, Clip]:
         """Return the next setpoint's state and what was done to `target`, shape (n_joints,).
@@ -80,9 +81,14 @@ class SafetyFilter:
             if not np.isfinite(target).all():
                 return self.hold(state), Clip.NOT_FINITE
             clips = Clip.POSITION
-        if largest((target - state.position)[: self._n]) > self._jump_rad:
+        step = target - state.position
+        share = largest(step / self.step_limit)
+        if share > self._jump_share and largest(step[: self._n]) > self._jump_rad:
             return self.hold(state), Clip.JUMP
-        return self._move(state, clipped, clips)
+        if clips:
+            step = clipped - state.position
+            share = largest(step / self.step_limit)
+        return self._move(state, clipped, step, share, clips)
 
     def rejection(self, state: FilterState, target: Array) -> Clip:
         """Return why `step` would reject a target whole, or Clip.NONE."""
@@ -90,17 +96,19 @@ class SafetyFilter:
 
     def track(self, state: FilterState, measured: Array, time_ns: int) -> tuple[FilterState, bool]:
         """Watch the tracking error; True once it has been over its limit for its time."""
-        error = np.maximum.reduce(np.abs(measured - state.position)[: self._n])  # nan stays nan
+        error = largest((measured - state.position)[: self._n])
         if not error > self._tracking_rad:
             return (replace(state, straying_since_ns=-1) if state.is_straying else state), False
         if not state.is_straying:
             return replace(state, straying_since_ns=time_ns), False
         return state, time_ns - state.straying_since_ns >= self._tracking_ns
 
-    def _move(self, state: FilterState, target: Array, clips: Clip) -> tuple[FilterState, Clip]:
+    def _move(
+        self, state: FilterState, target: Array, step: Array, share: float, clips: Clip
+    ) -> tuple[FilterState, Clip]:
+        """Bound the step to a target; `share` is its largest part of the velocity limit."""
         n = self._n
-        step = target - state.position
-        if largest(step / self.step_limit) > 1.0:
+        if share > 1.0:
             step = self._slowed(step)
             clips |= Clip.VELOCITY
         bend = (step - state.step)[:n]
@@ -149,7 +157,7 @@ class SafetyFilter:
             if (further > np.maximum(np.maximum(self.tcp_low - before, before - self.tcp_high), 0.0)).any():
                 broken = Clip.WORKSPACE
         step = after - before
-        return broken | Clip.TCP_SPEED if step @ step > self.tcp_reach**2 else broken
+        return broken | Clip.TCP_SPEED if step.dot(step) > self.tcp_reach**2 else broken
 
     def _speed_share(self, before: Array, after: Array) -> float:
         distance = float(np.linalg.norm(after - before))

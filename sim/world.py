@@ -16,7 +16,8 @@ from sim.scene import TIMESTEP_S, build_scene
 from sim.task import Task
 
 SERVO_STEPS = round(0.01 / TIMESTEP_S)  # physics steps per setpoint: the servo runs at 100 Hz
-
+SERVO_S = SERVO_STEPS * TIMESTEP_S
+FIELDS = ("joint_position", "joint_velocity", "tcp_position", "object_state")
 TIMESTEP_NS = round(TIMESTEP_S * NS_PER_S)
 SOLVED, UNSOLVED = Outcome(1.0, True), Outcome(0.0, False)
 
@@ -45,6 +46,7 @@ class SimWorld:
         self._setpoint, self._control = station.home.copy(), self.data.ctrl
         self._rng = np.random.default_rng()
         self._renderer: SceneRenderer | None = None
+        self._hidden = tuple(station.observation) != FIELDS  # not all of them are observed, or not in this order
         self.time_ns = 0
         self.observation_shapes: Mapping[str, tuple[int, ...]] = self._field_shapes()
 
@@ -61,8 +63,12 @@ class SimWorld:
 
     def advance(self, command: Command) -> Observation:
         """Approach the command on a straight line in joint space over one control period."""
+        step, drift, ctrl = mujoco.mj_step, self.task.advance, self._control
         for control in self._setpoint + self._shares * (command.position - self._setpoint):
-            self._run(control, SERVO_STEPS)
+            ctrl[:] = control
+            step(self.model, self.data, nstep=SERVO_STEPS)
+            drift(self.data, SERVO_S)
+        self.time_ns += len(self._shares) * SERVO_STEPS * TIMESTEP_NS
         self._setpoint = command.position
         mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves the poses of one step before
         return self.observe()
@@ -70,14 +76,11 @@ class SimWorld:
     def drive(self, setpoint: Array, velocity: Array | float, n_steps: int) -> None:
         """Hold one joint setpoint for `n_steps` of physics, with velocity feed-forward as a real controller has it."""
         self._setpoint = setpoint
-        self._run(setpoint + self._lag_s * velocity, n_steps)
-        mujoco.mj_kinematics(self.model, self.data)
-
-    def _run(self, control: Array, n_steps: int) -> None:
-        self._control[:] = control
+        self._control[:] = setpoint + self._lag_s * velocity
         mujoco.mj_step(self.model, self.data, nstep=n_steps)
         self.task.advance(self.data, n_steps * TIMESTEP_S)
         self.time_ns += n_steps * TIMESTEP_NS
+        mujoco.mj_kinematics(self.model, self.data)
 
     def robot_state(self) -> RobotState:
         """Return the measured joints."""
@@ -86,13 +89,14 @@ class SimWorld:
     def observe(self) -> Observation:
         """Return what can be seen now; simulation has no latency, so every stream has the same time."""
         robot = self.robot_state()
-        values: dict[str, np.ndarray] = {
+        values = {
             "joint_position": robot.position,
             "joint_velocity": robot.velocity,
             "tcp_position": self._tcp.copy(),
             "object_state": self.task.object_state(self.data),
         }
-        values = {name: values[name] for name in self.station.observation}
+        if self._hidden:
+            values = {name: values[name] for name in self.station.observation}
         if self._cameras:
             renderer = self._scene_renderer()
             renderer.place(self.sim_state())

@@ -35,6 +35,7 @@ class ArmKinematics:
         self._placed = b""  # the joints of which the data has the poses
         self._place(self._home)
         self.home_rotation = self._found[1].reshape(3, 3).copy()
+        self._home_axes: list[float] = self._found[1].tolist()
 
     def tcp_position(self, q: Array) -> Array:
         """Return the tcp's position in the base frame, shape (3,) [m]."""
@@ -61,12 +62,12 @@ class ArmKinematics:
             rotation: of the tcp, (3, 3); the home orientation when None.
             iterations: at most so many steps; the nearest reached is returned.
         """
-        turned = self.home_rotation if rotation is None else rotation
-        wanted = (*position.tolist(), *turned.ravel().tolist())
+        turned = self._home_axes if rotation is None else rotation.ravel().tolist()
+        wanted = (*position.tolist(), *turned)
         q = q[: self._n].copy()
         pull = POSTURE_GAIN * (self._home - q)  # keeps the elbow from drifting; moves the tcp to second order only
         error, jacobian = self._error(q, wanted), self._solve_jacobian()
-        error, off = error - jacobian @ pull, np.inf
+        error, off = error - jacobian.dot(pull), np.inf
         q += pull
         for _ in range(iterations):
             q += self._least_squares(jacobian, error)
@@ -112,6 +113,6 @@ class ArmKinematics:
 
     def _least_squares(self, jacobian: Array, wanted: Array) -> Array:
         """Return the damped least-squares joint step for a tcp step (6,)."""
-        normal = jacobian @ jacobian.T
+        normal = jacobian.dot(jacobian.T)  # for matrices of this size `dot` takes half the time of `@`
         normal += self._regular
-        return dposv(normal, wanted)[1] @ jacobian
+        return dposv(normal, wanted)[1].dot(jacobian)

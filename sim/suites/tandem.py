@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from robot.env import TandemEnv
+from robot.record import TickRecord
 from robot.specs import load_station
+from robot.types import EndReason
 from sim.experts import Knobs, ScriptedExpert, make_scripted_expert
 from sim.scripted_operator import OperatorScript, ScriptedOperator
 from sim.task import make_task, task_names
@@ -19,10 +19,9 @@ class StationTaskEnv(TandemEnv):
     """The environment for learners: `info` belongs to the caller, and is without the tick's record, whose times differ
     between two runs of one seed and which a vectorised environment would send between processes at every step."""
 
-    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = super().step(action)
-        plain = {"success": info["success"], "executed_action": info["executed_action"].copy()}
-        return observation, reward, terminated, truncated, plain
+    def _info(self, record: TickRecord) -> dict[str, Any]:
+        is_success = record.end_reason is EndReason.SUCCESS
+        return {"success": is_success, "executed_action": record.executed_action.copy()}
 
 
 def names() -> list[str]:
