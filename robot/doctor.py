@@ -157,7 +157,10 @@ def check_leftovers(folder: Path = SHM, most: int = 200) -> Finding:
     """Processes killed without a chance to clean up leave segments of Fast DDS behind."""
     count = sum(1 for _ in folder.glob("fastrtps_*")) if folder.is_dir() else 0
     if count > most:
-        return Finding("leftovers", "warn", f"{count} segments", f"with no ROS process running: rm {folder}/fastrtps_*")
+        advice = (
+            f"the next `tandem up` removes the large ones; all, with no ROS process running: rm {folder}/fastrtps_*"
+        )
+        return Finding("leftovers", "warn", f"{count} segments", advice)
     return Finding("leftovers", "ok", f"{count} segments of Fast DDS in {folder}")
 
 

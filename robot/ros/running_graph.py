@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robot.ros.description import NodeSpec, added_environment, environment, expecting_all
+from robot.ros.leftovers import remove_leftovers
 from robot.ros.processes import Processes
 
 READY_S = 90.0
@@ -62,6 +63,7 @@ def running_graph(
     from robot.ros.client import GraphClient
 
     nodes = expecting_all(nodes)
+    remove_leftovers()
     processes = Processes(nodes, environment(os.environ, domain_id), log_dir=log_dir, echo=echo)
     try:
         with GraphClient(nodes[0].namespace, domain_id=domain_id) as client:
