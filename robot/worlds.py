@@ -2,7 +2,8 @@
 
 An environment id is `<suite>/<name>` (`tandem/peg-insert`, `metaworld/peg-insert-side-v3`). Suites register a module in
 the entry-point group `tandem.suites`; it has `make_env(name, **options)`, `make_expert(name, **knobs)`
-and `names()`, and `make_operator(name, **script)` where a person can take over.
+and `names()`, `make_operator(name, **script)` where a person can take over, and `offers(name)` where it takes names
+beyond those it lists.
 """
 
 from collections.abc import Mapping
@@ -58,7 +59,7 @@ def _suite(env_id: str) -> tuple[ModuleType, str]:
                 raise MissingDependency(
                     f"suite '{suite}' needs a package: {error}; pip install '.[{suite}]'"
                 ) from error
-            if name not in module.names():
+            if not (module.offers(name) if hasattr(module, "offers") else name in module.names()):
                 raise unknown_name(f"{suite} environment", env_id, [f"{suite}/{n}" for n in module.names()])
             return module, name
     raise unknown_name("suite", suite, suite_names())

@@ -1,6 +1,6 @@
 """Scripted experts: a task's plan, one closed-loop action from one observation; only the knobs have a memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,13 @@ class Knobs:
         if self.noise < 0 or not self.slowness >= 1 or not 0 <= self.drop_probability <= 1:
             raise ConfigError(f"{self}: noise must be >= 0, slowness >= 1 and drop_probability in 0..1")
 
+    def bias_of(self, names: Sequence[str]) -> Array:
+        """Return the bias of an action with these dimensions; zero where none is set."""
+        bias = np.zeros(len(names)) if self.bias is None else np.asarray(self.bias, float)
+        if bias.shape != (len(names),):
+            raise ConfigError(f"bias has {bias.size} values, this action has {len(names)}: {', '.join(names)}")
+        return bias
+
 
 class ScriptedExpert:
     """Goes towards what the task's plan wants, at most one step away from where the tcp is."""
@@ -37,9 +44,7 @@ class ScriptedExpert:
     def __init__(self, task: Task, station: StationSpec, knobs: Knobs) -> None:
         self._plan, self._knobs, self._step_m = task.plan, knobs, task.expert_step_m
         self._low, self._high = station.action_low, station.action_high
-        self._bias = np.zeros(4) if knobs.bias is None else np.asarray(knobs.bias, float)
-        if self._bias.shape != (4,):
-            raise ConfigError(f"bias has {self._bias.size} values, this action has 4: x, y, z, gripper")
+        self._bias = knobs.bias_of(station.action_names)
         self.reset(0)
 
     def reset(self, seed: int) -> None:
