@@ -1,16 +1,17 @@
 """Record episodes of a lock-step world into an episode store, as the recorder process does for the graph."""
 
 from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 from robot.chunk_runner import ChunkRunner
-from robot.control_loop import Operator
+from robot.control_loop import Operator, World
 from robot.env import TandemEnv
 from robot.episode import EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.images import encode_image
 from robot.types import EndReason, Observation
-from robot.worlds import make_env
+from robot.worlds import make_env, split_id
 
 
 def record_lockstep(
@@ -37,10 +38,11 @@ def record_lockstep(
     env = make_env(env_id, **({"images": images} if images else {})).unwrapped
     if not isinstance(env, TandemEnv):
         raise ConfigError(f"'{env_id}' has no tick to record: only tandem/* worlds have")
-    quality = env.loop.world.station.images.jpeg_quality
+    world, task = env.loop.world, split_id(env_id)[0].partition("/")[2]
+    quality = world.station.images.jpeg_quality
     try:
         for seed in seeds:
-            facts = {"station": env.loop.world.station.name, "task": env_id.partition("/")[2], "seed": seed}
+            facts = {"station": world.station.name, "task": task, "seed": seed, **drawn_facts(world, seed)}
             writer = store.open_episode({**facts, "world": "lockstep"})
             reason = EndReason.CRASH
             for observation, record in env.loop.run_episode(runner, seed, operator):
@@ -51,6 +53,12 @@ def record_lockstep(
             yield writer.close(reason)
     finally:
         env.close()
+
+
+def drawn_facts(world: World, seed: int) -> dict[str, Any]:
+    """Return what domain randomisation does to the episode of a seed, for its metadata; nothing in a plain world."""
+    aspects = getattr(world, "aspects", ())
+    return {"randomize": list(aspects), "drawn": dict(world.draw_of(seed))} if aspects else {}  # type: ignore[attr-defined]
 
 
 def encode_views(observation: Observation, quality: int) -> dict[str, bytes]:

@@ -1,8 +1,10 @@
 """Find worlds by name: environments and their scripted experts.
 
-An environment id is `<suite>/<name>` (`tandem/peg-insert`, `metaworld/peg-insert-side-v3`). Suites register a module in
-the entry-point group `tandem.suites`; it has `make_env(name, **options)`, `make_expert(name, **knobs)`
-and `names()`, and `make_operator(name, **script)` where a person can take over.
+An environment id is `<suite>/<name>` (`tandem/peg-insert`, `metaworld/peg-insert-side-v3`), with options of the suite
+where wanted (`tandem/lift?station=so101_sim&randomize=true`). Suites register a module in the entry-point group
+`tandem.suites`; it has `make_env(name, **options)`, `make_expert(name, **knobs)` and `names()`,
+`make_operator(name, **script)` where a person can take over, and `offers(name)` where it takes names beyond those it
+lists.
 """
 
 from collections.abc import Mapping
@@ -10,9 +12,11 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qsl
 
 import gymnasium
 import numpy as np
+import yaml
 
 from robot.errors import ConfigError, MissingDependency, unknown_name
 
@@ -42,6 +46,14 @@ class Expert(Protocol):
         ...
 
 
+def split_id(env_id: str) -> tuple[str, dict[str, Any]]:
+    """Return `<suite>/<name>` and the options after the question mark; their values are read as YAML."""
+    plain, _, query = env_id.partition("?")
+    return plain, {
+        name: yaml.safe_load(value) if value else True for name, value in parse_qsl(query, keep_blank_values=True)
+    }
+
+
 def suite_names() -> list[str]:
     return sorted(entry.name for entry in entry_points(group=GROUP))
 
@@ -58,30 +70,38 @@ def _suite(env_id: str) -> tuple[ModuleType, str]:
                 raise MissingDependency(
                     f"suite '{suite}' needs a package: {error}; pip install '.[{suite}]'"
                 ) from error
-            if name not in module.names():
+            if not (module.offers(name) if hasattr(module, "offers") else name in module.names()):
                 raise unknown_name(f"{suite} environment", env_id, [f"{suite}/{n}" for n in module.names()])
             return module, name
     raise unknown_name("suite", suite, suite_names())
 
 
 def make_env(env_id: str, **options: Any) -> gymnasium.Env[dict[str, np.ndarray], np.ndarray]:
-    """Build an environment; see the suite for its options."""
-    module, name = _suite(env_id)
-    return module.make_env(name, **options)
+    """Build an environment; see the suite for its options, those given here go before those of the id."""
+    plain, own = split_id(env_id)
+    module, name = _suite(plain)
+    return module.make_env(name, **(own | options))
 
 
 def make_expert(env_id: str, **knobs: Any) -> Expert:
     """Build the scripted expert of an environment. Knobs: noise, bias, slowness, drop_probability."""
-    module, name = _suite(env_id)
-    return module.make_expert(name, **knobs)
+    plain, own = split_id(env_id)
+    module, name = _suite(plain)
+    return module.make_expert(name, **(_of_driver(own) | knobs))
 
 
 def make_operator(env_id: str, **script: Any) -> "Operator":
     """Build the scripted person of an environment; the script's fields are the suite's."""
-    module, name = _suite(env_id)
+    plain, own = split_id(env_id)
+    module, name = _suite(plain)
     if not hasattr(module, "make_operator"):
         raise ConfigError(f"nobody can take over in '{env_id}': only tandem/* worlds have an operator")
-    return module.make_operator(name, **script)
+    return module.make_operator(name, **(_of_driver(own) | script))
+
+
+def _of_driver(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that whoever drives has to know too; the others are the environment's alone."""
+    return {name: value for name, value in options.items() if name == "station"}
 
 
 def env_ids() -> list[str]:

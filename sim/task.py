@@ -1,7 +1,8 @@
-"""What a task adds to the arm: bodies, a start, a disturbance, what is seen of it and when it is solved."""
+"""What a task adds to the arm: bodies, a start, a disturbance, what is seen of it, when it is solved, and how."""
 
 from dataclasses import dataclass, fields
-from importlib import import_module
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
 import mujoco
@@ -11,11 +12,8 @@ from robot.errors import unknown_name
 from robot.specs import StationSpec
 from robot.types import Array
 
-TASKS = {
-    "reach": "sim.tasks.reach:Reach",
-    "lift": "sim.tasks.lift:Lift",
-    "peg-insert": "sim.tasks.peg_insert:PegInsert",
-}
+GROUP = "tandem.tasks"
+STEP_M = 0.012  # an expert asks for at most so much per step
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +28,28 @@ class StartRange:
         return rng.uniform(self.tcp_low_m, self.tcp_high_m), self.gripper_m
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What an expert's plan looks at: tcp [m], object state as the task gives it, travel of a finger [m]."""
+
+    tcp: Array
+    objects: Array
+    gripper: float
+
+    @property
+    def thing(self) -> Array:
+        """Return the first three numbers of the object state: what the task is about [m]."""
+        return self.objects[:3]
+
+
 class Task(Protocol):
-    """One task. Its configuration is a frozen dataclass; `bind` finds its bodies in the compiled model."""
+    """One task. Its configuration is a dataclass; `bind` finds its bodies in the compiled model."""
 
     name: str
     max_steps: int
     object_state_size: int
     start: StartRange
+    expert_step_m: float
 
     def build(self, spec: mujoco.MjSpec, station: StationSpec) -> None:
         """Add bodies to the scene before it is compiled."""
@@ -60,17 +73,25 @@ class Task(Protocol):
 
     def success(self, data: mujoco.MjData) -> bool: ...
 
+    def plan(self, view: View) -> tuple[Array, float]:
+        """Return where the expert wants tcp [m] and fingers [m] now, from what is seen alone: it has no memory."""
+        ...
+
+
+@cache
+def _tasks() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
 
 def task_names() -> list[str]:
-    return sorted(TASKS)
+    return sorted(_tasks())
 
 
 def make_task(name: str, **options: Any) -> Task:
     """Return a task with its declared configuration, or with some values of it replaced."""
-    if name not in TASKS:
-        raise unknown_name("task", name, TASKS)
-    module, _, kind = TASKS[name].partition(":")
-    task = getattr(import_module(module), kind)
+    if name not in _tasks():
+        raise unknown_name("task", name, _tasks())
+    task = _tasks()[name].load()
     known = [field.name for field in fields(task)]
     for option in options:
         if option not in known:

@@ -1,6 +1,6 @@
 """The simulated world: MuJoCo physics behind the `World` contract of `robot.control_loop`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import mujoco
 import numpy as np
@@ -11,6 +11,7 @@ from robot.kinematics.arm import ArmKinematics
 from robot.kinematics.model import TCP
 from robot.specs import StationSpec
 from robot.types import NS_PER_S, Array, Command, Observation, RobotState
+from sim.randomization import Drawn, Randomizer, chosen_aspects
 from sim.renderer import SceneRenderer, read_state
 from sim.scene import TIMESTEP_S, build_scene
 from sim.task import Task
@@ -25,15 +26,27 @@ SOLVED, UNSOLVED = Outcome(1.0, True), Outcome(0.0, False)
 class SimWorld:
     """One cell with one task, moving only when told to. Time is its own and never runs backwards.
 
-    Images are made only of the cameras asked for, square, as `image/<camera>`.
+    Images are made only of the cameras asked for, square, as `image/<camera>`. `randomize` draws every episode's domain
+    anew (`sim.randomization`): True, or the names of some aspects; `drawn` has what the present episode got.
     """
 
-    def __init__(self, station: StationSpec, task: Task, *, images: Sequence[str] = (), image_size: int = 84) -> None:
+    def __init__(
+        self,
+        station: StationSpec,
+        task: Task,
+        *,
+        images: Sequence[str] = (),
+        image_size: int = 84,
+        randomize: bool | Collection[str] = False,
+    ) -> None:
         self.station, self.task = station, task
         self.max_steps = task.max_steps
         self.model = build_scene(station, task)
         self.data = mujoco.MjData(self.model)
         task.bind(self.model)
+        self.aspects = chosen_aspects(randomize)
+        self._randomizer = Randomizer(self.model, self.aspects) if self.aspects else None
+        self.drawn: Drawn = {}
         self._kinematics = ArmKinematics(station)
         self._tcp = self.data.site_xpos[self.model.site(TCP).id]  # a view, as are the joints
         self._n = len(station.joint_names)
@@ -45,6 +58,7 @@ class SimWorld:
         self._shares = np.linspace(0.0, 1.0, groups + 1)[1:, None] + self._lag_s / station.period_s
         self._setpoint, self._control = station.home.copy(), self.data.ctrl
         self._rng = np.random.default_rng()
+        self._late: list[Array] = []  # setpoints on their way, of a world with command latency
         self._renderer: SceneRenderer | None = None
         self._hidden = tuple(station.observation) != FIELDS  # not all of them are observed, or not in this order
         self.time_ns = 0
@@ -54,6 +68,7 @@ class SimWorld:
         """Begin an episode: the same seed gives the same episode exactly."""
         if seed is not None:
             self._rng = np.random.default_rng(seed)
+        self._draw_domain()
         mujoco.mj_resetData(self.model, self.data)
         self._place_arm()
         self.task.reset(self.data, self._rng)
@@ -64,11 +79,12 @@ class SimWorld:
     def advance(self, command: Command) -> Observation:
         """Approach the command on a straight line in joint space over one control period."""
         step, drift, ctrl = mujoco.mj_step, self.task.advance, self._control
-        for control in self._setpoint + self._shares * (command.position - self._setpoint):
+        controls = self._setpoint + self._shares * (command.position - self._setpoint)
+        for control in self._delayed(controls) if self._late else controls:
             ctrl[:] = control
             step(self.model, self.data, nstep=SERVO_STEPS)
             drift(self.data, SERVO_S)
-        self.time_ns += len(self._shares) * SERVO_STEPS * TIMESTEP_NS
+        self.time_ns += len(controls) * SERVO_STEPS * TIMESTEP_NS
         self._setpoint = command.position
         mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves the poses of one step before
         return self.observe()
@@ -122,7 +138,30 @@ class SimWorld:
     def _scene_renderer(self) -> SceneRenderer:
         if self._renderer is None:
             self._renderer = SceneRenderer(self.station, self.task)
+            self._draw_domain_of(self._renderer)
         return self._renderer
+
+    def draw_of(self, seed: int) -> Drawn:
+        """Return what an episode of this seed gets drawn, for its metadata; empty without randomisation."""
+        return self._randomizer.draw(np.random.default_rng(seed).spawn(1)[0]) if self._randomizer else {}
+
+    def _draw_domain(self) -> None:
+        if self._randomizer is None:
+            return
+        self.drawn = self._randomizer.draw(self._rng.spawn(1)[0])  # spawned: the task's draws stay as they are
+        self._randomizer.apply(self.drawn, self.model, self.data)
+        if self._renderer is not None:
+            self._draw_domain_of(self._renderer)
+
+    def _draw_domain_of(self, renderer: SceneRenderer) -> None:
+        if self._randomizer is not None and self.drawn:
+            self._randomizer.apply(self.drawn, renderer.model)
+
+    def _delayed(self, controls: Array) -> list[Array]:
+        """Return the setpoints that arrive now, and keep as many of the newest for later."""
+        arrived = [*self._late, *controls]
+        self._late = arrived[len(controls) :]
+        return arrived[: len(controls)]
 
     def _place_arm(self) -> None:
         tcp, gripper = self.task.start.sample(self._rng)
@@ -131,6 +170,8 @@ class SimWorld:
         self.data.qpos[: self._n] = self._setpoint
         self.data.qpos[self._n] = gripper  # the mirrored finger
         self.data.ctrl[:] = self._setpoint
+        latency_s = self.drawn.get("latency/command_s", [0.0])[0]
+        self._late = [self._setpoint] * round(latency_s / (SERVO_STEPS * TIMESTEP_S))
 
     def _field_shapes(self) -> dict[str, tuple[int, ...]]:
         sizes = {

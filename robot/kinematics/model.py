@@ -15,6 +15,7 @@ import mujoco
 from robot.specs import ArmSpec, CapsuleSpec, GripperSpec, JointSpec, StationSpec
 
 TCP = "tcp"
+BASE = "base_link"
 HAND = "hand"
 FINGERS = ("finger1", "finger2")
 
@@ -51,7 +52,7 @@ def compile_kinematic_model(station: StationSpec) -> mujoco.MjModel:
 
 
 def _add_chain(spec: mujoco.MjSpec, arm: ArmSpec) -> list[mujoco.MjsBody]:
-    body = spec.worldbody.add_body(name="base_link")
+    body = spec.worldbody.add_body(name=BASE)
     _add_capsules(body, arm.base.geoms, arm.base.mass_kg, DARK)
     links = []
     for i, joint in enumerate(arm.joints):
@@ -154,5 +155,5 @@ def _add_fingers(spec: mujoco.MjSpec, hand: mujoco.MjsBody, gripper: GripperSpec
 
 def _touching_pairs(n_links: int) -> list[tuple[str, str]]:
     """Name the pairs that may overlap by construction: bodies one or two joints apart, and the two fingers."""
-    links = ["base_link", *(f"link{i + 1}" for i in range(n_links))]
+    links = [BASE, *(f"link{i + 1}" for i in range(n_links))]
     return [*pairwise(links), *zip(links, links[2:]), (links[-2], HAND), FINGERS]

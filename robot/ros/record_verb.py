@@ -32,6 +32,8 @@ class RecordConfig:
     """Folder of the episode store; what it holds is kept."""
     lockstep: bool = False
     """Without the graph: the same tick, in one process, as fast as it goes; demonstrations only, no images."""
+    randomize: bool = False
+    """Draw every episode's light, colours, camera poses, dynamics and latency anew; with --lockstep."""
     operator: Literal["scripted", "page"] = "scripted"
     """`page`: a person in a browser, who also starts and ends the episodes."""
     policy: Path | None = None
@@ -53,6 +55,8 @@ def run_record(config: RecordConfig) -> dict[str, Any]:
         raise ConfigError(f"episodes is {config.episodes}, allowed: 1 and more")
     if config.lockstep:
         return _record_lockstep(config)
+    if config.randomize:
+        raise ConfigError("--randomize needs --lockstep: the graph's camera processes know nothing of what is drawn")
     nodes = describe(_options(config))
     print(f"recording {config.episodes} episodes of {config.task} on {config.station} into {config.store}", flush=True)
     begun_s = time.monotonic()
@@ -76,9 +80,10 @@ def _record_lockstep(config: RecordConfig) -> dict[str, Any]:
     """Record successful demonstrations of the scripted person without the graph."""
     if config.policy is not None or config.operator != "scripted":
         raise ConfigError("--lockstep records the scripted person's demonstrations: leave out --policy and --operator")
-    env_id, begun_s = f"tandem/{config.task}", time.monotonic()
+    env_id = f"tandem/{config.task}?station={config.station}&randomize={str(config.randomize).lower()}"
+    begun_s = time.monotonic()
     print(f"recording {config.episodes} episodes of {env_id} in lock-step into {config.store}", flush=True)
-    operator = make_operator(env_id, station=config.station, demonstrate=True, gain=LOCKSTEP_GAIN)
+    operator = make_operator(env_id, demonstrate=True, gain=LOCKSTEP_GAIN)
     store, infos = EpisodeStore(config.store), []
     recorded = record_lockstep(env_id, store, itertools.count(config.seed), operator=operator, keep=_is_success)
     for info in recorded:

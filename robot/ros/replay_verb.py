@@ -95,7 +95,11 @@ def _find(config: ReplayConfig) -> Episode:
 
 def _in_lock_step(episode: Episode) -> tuple[Array, Array, bool]:
     """Return joints and tcp as seen before every command, and whether the replay succeeded."""
-    env = make_env(f"tandem/{episode.info.task}", station=episode.info.station).unwrapped
+    env = make_env(
+        f"tandem/{episode.info.task}",
+        station=episode.info.station,
+        randomize=episode.metadata.get("randomize", ()),
+    ).unwrapped
     assert isinstance(env, TandemEnv)
     world: World = env.loop.world
     joints, tcp, success = [], [], False

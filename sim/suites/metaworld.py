@@ -93,9 +93,7 @@ class MetaWorldExpert:
     def __init__(self, name: str, knobs: Knobs) -> None:
         self._policy = ENV_POLICY_MAP[name]()
         self._knobs = knobs
-        self._bias = np.zeros(4) if knobs.bias is None else np.asarray(knobs.bias, float)
-        if self._bias.shape != (4,):
-            raise ConfigError(f"bias has {self._bias.size} values, this action has 4: {', '.join(ACTION_NAMES)}")
+        self._bias = knobs.bias_of(ACTION_NAMES)
         self.reset(0)
 
     def reset(self, seed: int) -> None:

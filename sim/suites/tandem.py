@@ -1,6 +1,6 @@
 """The station's own tasks, through the tick and its safety filter."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from robot.env import TandemEnv
@@ -34,6 +34,7 @@ def make_env(
     station: str = STATION,
     images: Sequence[str] = (),
     image_size: int = 84,
+    randomize: bool | Collection[str] = False,
     render_mode: str | None = None,
     **task_options: Any,
 ) -> StationTaskEnv:
@@ -44,10 +45,12 @@ def make_env(
         station: name or path of the station file.
         images: cameras to see through, as square `image/<camera>`.
         image_size: side of those images [pixels].
+        randomize: draw every episode's domain anew; True, or some of light, colour, camera, dynamics, latency.
         render_mode: `rgb_array` or None.
         task_options: values that replace the task's own, such as `max_steps`.
     """
-    world = SimWorld(load_station(station), make_task(name, **task_options), images=images, image_size=image_size)
+    cell, task = load_station(station), make_task(name, **task_options)
+    world = SimWorld(cell, task, images=images, image_size=image_size, randomize=randomize)
     return StationTaskEnv(world, render_mode)
 
 

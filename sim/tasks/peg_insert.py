@@ -16,9 +16,12 @@ import numpy as np
 from robot.kinematics.model import HAND, TCP
 from robot.specs import StationSpec
 from robot.types import Array
-from sim.task import StartRange
+from sim.task import StartRange, View
 
 PEG_RGBA, FIXTURE_RGBA, HOLE_RGBA = (0.85, 0.55, 0.1, 1.0), (0.3, 0.4, 0.55, 1.0), (0.1, 0.1, 0.12, 1.0)
+
+# of the expert [m]
+HOVER, HOVER_TOLERANCE, DESCENT = 0.006, 0.003, 0.006
 
 
 @dataclass
@@ -41,6 +44,7 @@ class PegInsert:
     hole_depth_m: float = 0.025
     insert_m: float = 0.015
     fixture_half_m: float = 0.06
+    expert_step_m: float = 0.008
 
     def build(self, spec: mujoco.MjSpec, station: StationSpec) -> None:
         self._add_peg(spec.body(HAND), station)
@@ -120,3 +124,14 @@ class PegInsert:
         if self.surface_m + z - tip_z <= self.insert_m:
             return False
         return max(abs(x - tip_x), abs(y - tip_y)) < 2 * self.clearance_m
+
+    def plan(self, view: View) -> tuple[Array, float]:
+        """Follow the hole just above its surface; go down only while the peg is over it."""
+        tip_height = view.tcp[2] - self.peg_below_tcp_m - view.thing[2]
+        distance = float(np.abs(view.tcp[:2] - view.thing[:2]).max())
+        inside = tip_height < -0.003
+        if inside or distance < HOVER_TOLERANCE + 2.0 * max(tip_height - HOVER, 0.0):
+            goal_z = view.tcp[2] - DESCENT
+        else:
+            goal_z = view.thing[2] + self.peg_below_tcp_m + HOVER
+        return np.array([*view.thing[:2], goal_z]), self.peg_half_m

@@ -10,7 +10,8 @@ import numpy as np
 from robot.kinematics.model import TCP
 from robot.specs import StationSpec
 from robot.types import Array
-from sim.task import StartRange
+from sim.grasping import OPEN_M
+from sim.task import STEP_M, StartRange, View
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Reach:
     target_low_m: tuple[float, float, float] = (0.38, -0.18, 0.10)
     target_high_m: tuple[float, float, float] = (0.62, 0.18, 0.40)
     tolerance_m: float = 0.01
+    expert_step_m: float = STEP_M
 
     def build(self, spec: mujoco.MjSpec, station: StationSpec) -> None:
         target = spec.worldbody.add_body(name="target", mocap=True)
@@ -50,3 +52,6 @@ class Reach:
     def success(self, data: mujoco.MjData) -> bool:
         distance = data.site_xpos[self._tcp] - data.mocap_pos[0]
         return float(distance @ distance) < self.tolerance_m**2
+
+    def plan(self, view: View) -> tuple[Array, float]:
+        return view.thing, OPEN_M

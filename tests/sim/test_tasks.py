@@ -43,7 +43,8 @@ def equal(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> 
 
 
 def test_station_tasks_are_found_by_name():
-    assert {f"tandem/{name}" for name in ("reach", "lift", "peg-insert")} <= set(env_ids())
+    known = ("reach", "lift", "peg-insert", "place-in-bin", "open-drawer", "stack", "tidy-drawer")
+    assert {f"tandem/{name}" for name in known} <= set(env_ids())
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -85,7 +86,7 @@ def test_without_a_seed_episodes_differ_and_follow_from_the_first_seed():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_expert_solves_its_task(task):
-    assert success_rate(f"tandem/{task}", 30) >= 0.95
+    assert success_rate(f"tandem/{task}", 20) >= 0.95
 
 
 def test_success_terminates_with_reward_and_failure_truncates_without():
