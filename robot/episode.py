@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from robot.blobs import Blobs
 from robot.errors import StoreError, unknown_name
 from robot.images import decode_image
 from robot.recording import Columns, Recording, check_schema, hash_content, image_offsets
@@ -118,7 +119,13 @@ class Episode:
         if row < 0:
             raise StoreError(f"episode {self.info.episode_id} has no image of {camera} up to row {step}")
         start, stop = self._offsets[camera][row : row + 2]
-        return self._blobs[camera][start:stop].tobytes()
+        return self._blobs[camera].read(int(start), int(stop))
+
+    def image_rows(self, camera: str) -> np.ndarray:
+        """Return the row of the newest image at each row, shape (steps,); -1 before the first."""
+        if camera not in self.info.cameras:
+            raise unknown_name(f"camera of episode {self.info.episode_id}", camera, self.info.cameras)
+        return self._newest[camera]
 
     def first_image_row(self, camera: str) -> int:
         """Return the first row at which the camera had sent something; the episode's length if it never did."""
@@ -139,8 +146,8 @@ class Episode:
         return self._group[name]
 
     @cached_property
-    def _blobs(self) -> dict[str, Any]:
-        return {camera: self._array(f"image/{camera}") for camera in self.info.cameras}
+    def _blobs(self) -> dict[str, Blobs]:
+        return {camera: Blobs(self.info.path / "image" / camera) for camera in self.info.cameras}
 
     @cached_property
     def _offsets(self) -> dict[str, np.ndarray]:
@@ -156,9 +163,9 @@ class Episode:
         }
 
     def _slabs(self, camera: str) -> Iterator[bytes]:
-        array = self._blobs[camera]
-        for start in range(0, int(self._offsets[camera][-1]), BLOB_SHARD):
-            yield array[start : start + BLOB_SHARD].tobytes()
+        end = int(self._offsets[camera][-1])
+        for start in range(0, end, BLOB_SHARD):
+            yield self._blobs[camera].read(start, min(start + BLOB_SHARD, end))
 
 
 def write_episode(path: Path, recording: Recording) -> None:
