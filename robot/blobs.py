@@ -32,7 +32,9 @@ class Blobs:
             (self._chunk,) = settings["chunk_shape"]
             names = [codec["name"] for codec in (*settings["codecs"], *settings["index_codecs"])]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is not an array of images ({error!r}); restore the episode from a copy") from error
+            raise StoreError(
+                f"{path} is not an array of images ({error!r}); restore the episode from a copy"
+            ) from error
         known = (sharding["name"], facts["data_type"], names) == ("sharding_indexed", "uint8", _CODECS)
         sizes = (self._size, self._shard, self._chunk)
         if not known or not all(isinstance(size, int) and size > 0 for size in sizes) or self._shard % self._chunk:
@@ -41,7 +43,9 @@ class Blobs:
     def read(self, start: int, stop: int) -> bytes:
         """Return bytes [start, stop); StoreError where the files do not hold them."""
         if not 0 <= start <= stop <= self._size:
-            raise StoreError(f"{self._path} has {self._size} bytes, asked for {start} to {stop}; the episode is damaged")
+            raise StoreError(
+                f"{self._path} has {self._size} bytes, asked for {start} to {stop}; the episode is damaged"
+            )
         pieces = []
         while start < stop:
             shard, place = divmod(start, self._shard)
@@ -81,6 +85,6 @@ def _read_index(path: Path, chunks: int) -> np.ndarray:
         file.seek(-size, 2)
         data = file.read()
     try:
-        return np.frombuffer(bytes(CRC32C(location="end").decode(data)), _ENTRY)
+        return np.asarray(CRC32C(location="end").decode(data)).view(_ENTRY)
     except (RuntimeError, ValueError) as error:
         raise StoreError(f"the index of {path} is damaged ({error}); restore the episode from a copy") from error

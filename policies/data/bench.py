@@ -1,9 +1,9 @@
 """What reading training images costs: from the store, from its cache, and with LeRobotDataset's video reader.
 
-50 episodes of 100 ticks with two cameras, textured and with the sensor noise of the simulated cameras, are read in random
-batches of 64 while another process goes on recording into the same store. Figures are frames per second of processor
-time, all threads counted. The peer reads the first ten episodes, exported by `policies.data.lerobot_export`; it runs
-in this environment, or in `.venv-lerobot` beside it.
+50 episodes of 100 ticks with two cameras, textured and with the sensor noise of the simulated cameras, are read in
+random batches of 64 while another process goes on recording into the same store. Figures are frames per second of
+processor time, all threads counted. The peer reads the first ten episodes, exported by
+`policies.data.lerobot_export`; it runs in this environment, or in `.venv-lerobot` beside it.
 """
 
 import json

@@ -14,11 +14,17 @@ from robot.episode import Episode
 from robot.types import Owner
 
 THUMBNAIL = 128
-SHADES = {Owner.HUMAN: "tab:orange", Owner.SHARED: "gold", Owner.SAFETY: "tab:red", Owner.HOLD: "0.85", Owner.RESET: "0.7"}
+SHADES = {
+    Owner.HUMAN: "tab:orange",
+    Owner.SHARED: "gold",
+    Owner.SAFETY: "tab:red",
+    Owner.HOLD: "0.85",
+    Owner.RESET: "0.7",
+}
 
 
 def write_sheet(episode: Episode, out: Path, *, columns: int = 10) -> list[Path]:
-    """Write `<id>-images.jpg` (where there are cameras) and `<id>-actions.png` into a folder, and return their paths."""
+    """Write `<id>-images.jpg` (where there are cameras) and `<id>-actions.png` into a folder; return their paths."""
     out.mkdir(parents=True, exist_ok=True)
     written = []
     if episode.info.cameras and len(episode):

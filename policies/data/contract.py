@@ -1,7 +1,7 @@
 """What the data of a store mean: names, limits and rate, from the station or, for imported data, from the episodes."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,24 @@ class DataContract:
         return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(self).items()}
 
 
-def contract_of(info: EpisodeInfo) -> DataContract:
-    """Return an episode's contract: its own where it was imported without a station, else that of its station."""
-    carried = info.metadata.get("contract")
-    return _from_json(carried, info.episode_id) if carried else station_contract(load_station(info.station))
+def contract_of(infos: Sequence[EpisodeInfo]) -> DataContract:
+    """Return the contract of episodes of one station and task.
+
+    Where they were imported it is the one they carry, with limits that hold all of them; else that of the station.
+    """
+    if not any("contract" in info.metadata for info in infos):
+        return station_contract(load_station(infos[0].station))
+    carried = [_from_json(info.metadata.get("contract"), info.episode_id) for info in infos]
+    first = carried[0]
+    for info, other in zip(infos, carried, strict=True):
+        for name in ("observation", "action_names", "rate_hz"):
+            if getattr(other, name) != getattr(first, name):
+                raise ConfigError(
+                    f"episode {info.episode_id}: {name} is {getattr(other, name)}, in {infos[0].episode_id} it is "
+                    f"{getattr(first, name)}; keep them in stores of their own (tandem data drop, merge)"
+                )
+    low = np.min([contract.action_low for contract in carried], axis=0)
+    return replace(first, action_low=low, action_high=np.max([contract.action_high for contract in carried], axis=0))
 
 
 def station_contract(station: StationSpec) -> DataContract:
@@ -39,7 +53,7 @@ def station_contract(station: StationSpec) -> DataContract:
     )
 
 
-def _from_json(carried: Mapping[str, Any], episode_id: str) -> DataContract:
+def _from_json(carried: Any, episode_id: str) -> DataContract:
     try:
         return DataContract(
             observation=tuple(carried["observation"]),
@@ -49,4 +63,6 @@ def _from_json(carried: Mapping[str, Any], episode_id: str) -> DataContract:
             rate_hz=float(carried["rate_hz"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"episode {episode_id}: its metadata 'contract' is damaged ({error!r}); import it again") from None
+        raise ConfigError(
+            f"episode {episode_id}: its metadata 'contract' is damaged ({error!r}); import it again"
+        ) from None

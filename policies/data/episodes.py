@@ -67,7 +67,7 @@ def open_episodes(
     pairs = {(info.station, info.task) for info in wanted}
     if len(pairs) > 1:
         raise ConfigError(f"the store mixes {sorted(pairs)}: name one task")
-    contract = contract_of(wanted[0])
+    contract = contract_of(wanted)
     episodes = [store.load(info.episode_id) for info in wanted]
     fields = [name for name in contract.observation if f"observation/{name}" in episodes[0].columns]
     return ChosenEpisodes(episodes, fields, contract, len(infos))
@@ -105,7 +105,7 @@ def usable_stretches(episode: Episode) -> Iterator[np.ndarray]:
 
 
 def flat_states(episode: Episode, fields: Sequence[str]) -> np.ndarray:
-    """Return the observation fields side by side, (steps, state); ConfigError names one that is absent or not finite."""
+    """Return the observation fields side by side, (steps, state); ConfigError names one absent or not finite."""
     parts = []
     for name in fields:
         column = episode.columns.get(f"observation/{name}")
@@ -114,7 +114,9 @@ def flat_states(episode: Episode, fields: Sequence[str]) -> np.ndarray:
             raise ConfigError(f"{where} is not recorded; recorded: {', '.join(_observed(episode))}")
         bad = np.flatnonzero(~np.isfinite(column.reshape(len(episode), -1)).all(axis=1))
         if len(bad):
-            raise ConfigError(f"{where} is not finite at row {bad[0]} ({len(bad)} rows); drop the episode (tandem data)")
+            raise ConfigError(
+                f"{where} is not finite at row {bad[0]} ({len(bad)} rows); drop the episode (tandem data)"
+            )
         parts.append(column.reshape(len(episode), -1))
     return np.concatenate(parts, axis=1)
 

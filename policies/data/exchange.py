@@ -12,7 +12,9 @@ from robot.errors import ConfigError
 from robot.specs import load_station
 from robot.types import EndReason
 
-FORMATS = "a LeRobotDataset v3 (folder with meta/info.json), *.hdf5 (robomimic), *.zarr (diffusion policy), *.mcap (bag)"
+FORMATS = (
+    "a LeRobotDataset v3 (folder with meta/info.json), *.hdf5 (robomimic), *.zarr (diffusion policy), *.mcap (bag)"
+)
 
 
 def export(
@@ -23,17 +25,29 @@ def export(
 
     chosen = open_episodes(store, task=task, end_reasons=ends)
     wanted = chosen.episodes[0].info.cameras if cameras is None else cameras
-    print(f"exporting {len(chosen.episodes)} episodes with the cameras {', '.join(wanted) or 'none'} to {out}", flush=True)
+    print(
+        f"exporting {len(chosen.episodes)} episodes with the cameras {', '.join(wanted) or 'none'} to {out}", flush=True
+    )
     written = export_lerobot(chosen, out, cameras=wanted, repo_id=repo_id)
-    print(f"{written.episodes} episodes, {written.frames} frames; {written.left_out_ticks} ticks executed nothing or saw nothing")
+    print(
+        f"{written.episodes} episodes, {written.frames} frames; left out: {written.left_out_ticks} ticks that executed "
+        "no action or came before the first image"
+    )
     print(f"next: lerobot-train --dataset.repo_id={repo_id} --dataset.root={out} --dataset.video_backend=pyav ...")
     return {name: getattr(written, name) for name in written.__dataclass_fields__}
 
 
 def read_in(
-    source: Path, store: Path, format: str, station: str | None, task: str, rate_hz: float | None, outcome: Outcome
+    source: Path,
+    store: Path,
+    *,
+    format: str = "auto",
+    station: str | None = None,
+    task: str = "",
+    rate_hz: float | None = None,
+    outcome: Outcome = "success",
 ) -> Iterator[EpisodeInfo]:
-    """Yield the episodes of a source as they are sealed in the store."""
+    """Yield the episodes of a source as they are sealed in the store; arguments as of `tandem data import`."""
     if not source.exists():
         raise ConfigError(f"{source} does not exist; readable: {FORMATS}")
     kind = _format_of(source) if format == "auto" else format

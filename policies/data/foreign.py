@@ -51,7 +51,9 @@ class ImportRules:
         """Return the episode's contract; ConfigError names the field that does not fit."""
         where = f"{self.source}, {episode.name}"
         if episode.action.ndim != 2 or not len(episode) or not episode.action.shape[1]:
-            raise ConfigError(f"{where}: action has shape {episode.action.shape}; expected (steps >= 1, dimensions >= 1)")
+            raise ConfigError(
+                f"{where}: action has shape {episode.action.shape}; expected (steps >= 1, dimensions >= 1)"
+            )
         if not np.isfinite(episode.rate_hz) or episode.rate_hz <= 0:
             raise ConfigError(f"{where}: rate is {episode.rate_hz} Hz; it must be positive (--rate-hz)")
         columns = {"action": episode.action, **episode.observation}
@@ -99,13 +101,17 @@ def check_column(column: np.ndarray, name: str, steps: int, where: str) -> None:
     if column.dtype.kind not in "biuf":
         raise ConfigError(f"{where}: {name} is {column.dtype}; expected numbers")
     if len(column) != steps:
-        raise ConfigError(f"{where}: {name} has {len(column)} rows, action has {steps}; the episode is cut off or damaged")
+        raise ConfigError(
+            f"{where}: {name} has {len(column)} rows, action has {steps}; the episode is cut off or damaged"
+        )
     bad = np.flatnonzero(~np.isfinite(column.reshape(steps, -1)).all(axis=1))
     if len(bad):
         raise ConfigError(f"{where}: {name} is not finite at step {bad[0]} ({len(bad)} of {steps} steps)")
 
 
-def import_episodes(store: EpisodeStore, episodes: Iterator[ForeignEpisode], rules: ImportRules) -> Iterator[EpisodeInfo]:
+def import_episodes(
+    store: EpisodeStore, episodes: Iterator[ForeignEpisode], rules: ImportRules
+) -> Iterator[EpisodeInfo]:
     """Record foreign episodes one by one; one that does not fit is refused before anything of it is written."""
     for episode in episodes:
         yield _record(store, episode, rules, rules.check(episode))
@@ -123,7 +129,9 @@ def _record(store: EpisodeStore, episode: ForeignEpisode, rules: ImportRules, co
         "outcome_from": "source" if told else "assumed",
         **episode.facts,
     }
-    first = {camera: checked_image(read(0), camera, rules.source, episode.name) for camera, read in episode.images.items()}
+    first = {
+        camera: checked_image(read(0), camera, rules.source, episode.name) for camera, read in episode.images.items()
+    }
     writer = store.open_episode(metadata, episode_id=re.sub(r"[^A-Za-z0-9_.-]", "-", episode.name).lstrip("."))
     is_whole = False
     try:
@@ -146,7 +154,9 @@ def checked_image(image: np.ndarray, camera: str, source: str, name: str) -> np.
     """Return an image as it is; ConfigError unless it can be stored."""
     if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
         return image
-    raise ConfigError(f"{source}, {name}: {camera} is {image.dtype} {image.shape}; expected uint8 (height, width, 3) RGB")
+    raise ConfigError(
+        f"{source}, {name}: {camera} is {image.dtype} {image.shape}; expected uint8 (height, width, 3) RGB"
+    )
 
 
 def _tick(episode: ForeignEpisode, step: int, contract: DataContract, reason: EndReason) -> TickRecord:
@@ -175,7 +185,9 @@ def _tick(episode: ForeignEpisode, step: int, contract: DataContract, reason: En
         chunk_offset=0,
         generation=0,
         policy_version=0,
-        reward_task=float(is_last and reason is EndReason.SUCCESS) if episode.reward is None else float(episode.reward[step]),
+        reward_task=float(is_last and reason is EndReason.SUCCESS)
+        if episode.reward is None
+        else float(episode.reward[step]),
         terminated=is_last and reason is not EndReason.TIMEOUT,
         truncated=is_last and reason is EndReason.TIMEOUT,
         end_reason=reason if is_last else EndReason.OPEN,

@@ -73,7 +73,9 @@ class CachedImages:
             _build(path, episodes, self.cameras, image_size)
         facts = json.loads((path / "cache.json").read_text())["cameras"]
         self._images = {
-            name: np.memmap(path / f"{name}.raw", np.dtype(facts[name]["dtype"]), "r", shape=tuple(facts[name]["shape"]))
+            name: np.memmap(
+                path / f"{name}.raw", np.dtype(facts[name]["dtype"]), "r", shape=tuple(facts[name]["shape"])
+            )
             for name in cameras
         }
         self._places = {camera: [_ordinals(episode, camera) for episode in episodes] for camera in cameras}

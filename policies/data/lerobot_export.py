@@ -108,7 +108,9 @@ def _features(
     for camera in cameras:
         image = episode.image(camera, int(rows[0]))
         if image.ndim != 3:
-            raise ConfigError(f"camera '{camera}' is depth, for which this format has no place; leave it out (--cameras)")
+            raise ConfigError(
+                f"camera '{camera}' is depth, for which this format has no place; leave it out (--cameras)"
+            )
         shape = {"dtype": "video", "shape": image.shape, "names": ["height", "width", "channels"]}
         features[f"observation.images.{camera}"] = shape
     for name, dtype in (("reward", "float32"), ("done", "bool"), ("success", "bool")):

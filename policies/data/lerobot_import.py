@@ -1,4 +1,4 @@
-"""Read a LeRobotDataset v3 into an episode store: one that we exported comes back whole, any other as foreign episodes."""
+"""Read a LeRobotDataset v3 into an episode store: what we exported comes back whole, all else as foreign episodes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from policies.data.foreign import ForeignEpisode, ImportRules, import_episodes
 from policies.data.lerobot_export import FACTS
 from robot.episode import EpisodeInfo
 from robot.episode_store import EpisodeStore
-from robot.errors import ConfigError, StoreError
+from robot.errors import ConfigError
 from robot.images import encode_image
 from robot.record import TickRecord
 from robot.types import EndReason
@@ -55,7 +55,9 @@ class _Source:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{root} is no LeRobotDataset: {info} cannot be read ({error!r})") from None
         if version != "v3.0":
-            raise ConfigError(f"{root} has codebase_version {version}; v3.0 is read here: convert it with lerobot's script")
+            raise ConfigError(
+                f"{root} has codebase_version {version}; v3.0 is read here: convert it with lerobot's script"
+            )
         try:
             self.dataset: Any = LeRobotDataset(f"local/{root.name}", root=root, video_backend="pyav")
             self.table = self.dataset.hf_dataset.with_format("arrow")[:]
@@ -78,7 +80,9 @@ class _Source:
             values = column.to_numpy(zero_copy_only=False).astype(dtype)
             return values.reshape(stop - start, *(() if shape == (1,) else shape))
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{self.root}: {feature} is not {dtype} {shape} as meta/info.json says: {error}") from None
+            raise ConfigError(
+                f"{self.root}: {feature} is not {dtype} {shape} as meta/info.json says: {error}"
+            ) from None
 
     def image(self, key: str, number: int, kept: dict[str, tuple[int, np.ndarray]], step: int) -> np.ndarray:
         """Decode one image, uint8 HWC RGB, `FRAMES_AT_ONCE` ahead; `kept` holds what was decoded."""
@@ -100,7 +104,9 @@ class _Source:
                 times = [begin_s + step / self.fps for step in steps]
                 pixels = decode_video_frames(path, times, self.dataset.tolerance_s, "pyav").numpy()
         except Exception as error:
-            raise ConfigError(f"{self.root}, episode {number}: {key} cannot be decoded: {_first_line(error)}") from error
+            raise ConfigError(
+                f"{self.root}, episode {number}: {key} cannot be decoded: {_first_line(error)}"
+            ) from error
         return np.ascontiguousarray(np.round(pixels * 255).astype(np.uint8).transpose(0, 2, 3, 1))
 
     def cameras(self) -> dict[str, str]:

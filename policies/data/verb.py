@@ -55,7 +55,8 @@ class List(Stored):
         for row in rows:
             print("  ".join(f"{value}" for value in row.values()))
         dropped = sorted(path.stem for path in (self.store / "dropped").glob("*.zarr"))
-        print(f"{len(rows)} episodes, {sum(row['steps'] for row in rows)} steps, {len(flags)} flagged, {len(dropped)} dropped")
+        steps = sum(info.steps for info in infos)
+        print(f"{len(rows)} episodes, {steps} steps, {len(flags)} flagged, {len(dropped)} dropped")
         return {"episodes": rows, "dropped": dropped, "leftovers": [asdict(item) for item in store.leftovers]}
 
 
@@ -196,7 +197,7 @@ class Export(Stored):
 
 @dataclass(frozen=True)
 class Import:
-    """Read another format into a store: a LeRobotDataset v3, robomimic's HDF5, diffusion policy's zarr, or a bag (MCAP)."""
+    """Read a LeRobotDataset v3, robomimic's HDF5, diffusion policy's zarr or a bag (MCAP) into a store."""
 
     source: tyro.conf.Positional[Path]
     store: Path = Path("runs/episodes")
