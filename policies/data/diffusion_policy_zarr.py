@@ -51,15 +51,15 @@ def _episodes(root: zarr.Group, stem: str, task: str, rate_hz: float) -> Iterato
     if "action" not in arrays:
         raise ConfigError(f"data has no 'action'; it has {', '.join(arrays) or 'nothing'}")
     ends = np.asarray(_array(root, "meta/episode_ends")[:])
-    rows = len(arrays["action"])
+    rows = arrays["action"].shape[0]
     is_rising = ends.ndim == 1 and ends.dtype.kind in "iu" and len(ends) and (np.diff([0, *ends.tolist()]) > 0).all()
     if not is_rising or ends[-1] != rows:
         raise ConfigError(
             f"meta/episode_ends must rise to {rows}, the rows of data/action; it is {ends.tolist()[:8]}..."
         )
     for name, array in arrays.items():
-        if len(array) != rows:
-            raise ConfigError(f"data/{name} has {len(array)} rows, data/action has {rows}")
+        if array.shape[0] != rows:
+            raise ConfigError(f"data/{name} has {array.shape[0]} rows, data/action has {rows}")
     starts = [0, *ends[:-1].tolist()]
     for number, (start, stop) in enumerate(zip(starts, ends.tolist(), strict=True)):
         yield _episode(arrays, f"{stem}-{number:06}", task, rate_hz, slice(start, stop))

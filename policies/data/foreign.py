@@ -129,18 +129,18 @@ def _record(store: EpisodeStore, episode: ForeignEpisode, rules: ImportRules, co
         "outcome_from": "source" if told else "assumed",
         **episode.facts,
     }
-    first = {
-        camera: checked_image(read(0), camera, rules.source, episode.name) for camera, read in episode.images.items()
-    }
+    where = f"{rules.source}, {episode.name}"
+    first = {camera: read_image(read, 0, f"{where}: {camera}") for camera, read in episode.images.items()}
     writer = store.open_episode(metadata, episode_id=re.sub(r"[^A-Za-z0-9_.-]", "-", episode.name).lstrip("."))
     is_whole = False
     try:
         for step in range(len(episode)):
-            views = {camera: read(step) for camera, read in episode.images.items()} if step else first
-            for camera, view in views.items():
+            blobs = {}
+            for camera, read in episode.images.items():
+                view = read_image(read, step, f"{where}: {camera}") if step else first[camera]
                 if view.shape != first[camera].shape:
-                    raise ConfigError(f"{rules.source}, {episode.name}: {camera} changes its size at step {step}")
-            blobs = {camera: encode_image(view, jpeg_quality=JPEG_QUALITY) for camera, view in views.items()}
+                    raise ConfigError(f"{where}: {camera} is {view.shape} at step {step}, was {first[camera].shape}")
+                blobs[camera] = encode_image(view, jpeg_quality=JPEG_QUALITY)
             writer.append(_tick(episode, step, contract, reason), blobs)
         is_whole = True
     finally:
@@ -150,13 +150,18 @@ def _record(store: EpisodeStore, episode: ForeignEpisode, rules: ImportRules, co
     return writer.close(reason)
 
 
-def checked_image(image: np.ndarray, camera: str, source: str, name: str) -> np.ndarray:
-    """Return an image as it is; ConfigError unless it can be stored."""
+def read_image(read: Callable[[int], np.ndarray], step: int, where: str) -> np.ndarray:
+    """Return the image of a step; ConfigError where it cannot be read or stored."""
+    try:
+        image = read(step)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the library of the format raises on a damaged file
+        text = " ".join(str(error).split())[:150]
+        raise ConfigError(f"{where}: step {step} cannot be read: {type(error).__name__}: {text}") from error
     if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
         return image
-    raise ConfigError(
-        f"{source}, {name}: {camera} is {image.dtype} {image.shape}; expected uint8 (height, width, 3) RGB"
-    )
+    raise ConfigError(f"{where} is {image.dtype} {image.shape}; expected uint8 (height, width, 3) RGB")
 
 
 def _tick(episode: ForeignEpisode, step: int, contract: DataContract, reason: EndReason) -> TickRecord:

@@ -86,7 +86,7 @@ class CachedImages:
     def read(self, camera: str, episodes: np.ndarray, rows: np.ndarray) -> np.ndarray:
         places = self._places[camera]
         index = [places[episode][row] for episode, row in zip(episodes.tolist(), rows.tolist(), strict=True)]
-        return np.take(self._images[camera], index, axis=0)
+        return np.asarray(self._images[camera][index])
 
 
 def check_cameras(episodes: Sequence[Episode], cameras: Sequence[str]) -> None:

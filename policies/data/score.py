@@ -45,8 +45,8 @@ def score(episodes: Sequence[Episode]) -> list[Score]:
     scores = []
     for number, episode in enumerate(episodes):
         remarks = [name for name, z in high.items() if z[number] > OUTLIER]
-        remarks += ["short"] * (high["long"][number] < -OUTLIER)
-        remarks += ["end"] * (ends[number] > OUTLIER)
+        remarks += ["short"] if high["long"][number] < -OUTLIER else []
+        remarks += ["end"] if ends[number] > OUTLIER else []
         scores.append(
             Score(
                 episode_id=episode.info.episode_id,

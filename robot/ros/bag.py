@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any
 
 import yaml
-from mcap.reader import NonSeekingReader
+from mcap.records import Channel, DataEnd, Message, Schema, Statistics
+from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, Writer
 from mcap_ros2.decoder import DecoderFactory
 from rosbags.typesys import Stores, get_typestore
@@ -175,23 +176,40 @@ class BagReader:
 
     def _of_file(self, path: Path) -> Iterator[BagMessage]:
         decoders, count = DecoderFactory(), 0
+        schemas: dict[int, Schema] = {}
+        channels: dict[int, Channel] = {}
+        is_finished = False
         with path.open("rb") as file:
-            reader = NonSeekingReader(file, validate_crcs=True, record_size_limit=path.stat().st_size)
-            found = reader.iter_messages(log_time_order=False)
+            records = StreamReader(file, validate_crcs=True, record_size_limit=path.stat().st_size).records
             while True:
                 try:
-                    schema, channel, message = next(found)
-                except StopIteration:
-                    return
+                    record = next(records, None)
+                    if isinstance(record, Message):
+                        channel = channels[record.channel_id]
+                        schema = schemas.get(channel.schema_id)
                 except Exception as error:  # the library lets through whatever damaged bytes lead to
-                    text = f"{path} after {count} messages: {_short(error)}"
-                    if not count or file.tell() < path.stat().st_size:
-                        raise ConfigError(f"damaged bag {text}; restore it from a copy") from error
-                    self.broken_off = text
-                    return
-                count += 1
-                decode = _decoder(decoders, channel, schema, message, path)
-                yield BagMessage(channel.topic, schema.name if schema else "", message.log_time, decode)
+                    if count and not is_finished and file.tell() >= path.stat().st_size:
+                        self.broken_off = f"{path} after {count} messages: {_short(error)}"
+                        return
+                    raise ConfigError(f"damaged bag {path} after {count} messages: {_short(error)}") from error
+                if record is None:
+                    break
+                if isinstance(record, Schema):
+                    schemas[record.id] = record
+                elif isinstance(record, Channel):
+                    channels[record.id] = record
+                elif isinstance(record, DataEnd):
+                    is_finished = True
+                elif isinstance(record, Statistics) and record.message_count != count:
+                    raise ConfigError(
+                        f"damaged bag {path}: {count} messages, its statistics say {record.message_count}"
+                    )
+                elif isinstance(record, Message):
+                    count += 1
+                    decode = _decoder(decoders, channel, schema, record, path)
+                    yield BagMessage(channel.topic, schema.name if schema else "", record.log_time, decode)
+        if not is_finished:
+            self.broken_off = f"{path} after {count} messages: no end of the data"
 
 
 def _short(error: Exception) -> str:
