@@ -28,6 +28,7 @@ ARGUMENTS = {
     "policy": "checkpoint file or run folder; empty for none",
     "operator": "scripted, page or none",
     "record": "folder of the episode store; empty not to record",
+    "bag": "folder for bags (MCAP) of every topic; empty for none",
     "control_rate_hz": "0.0 takes the station's",
     "namespace": "of the robot; empty for none",
     "page_port": "port of the operator page",
@@ -53,7 +54,7 @@ def _process(spec: NodeSpec) -> ExecuteProcess:
 def _start(context: LaunchContext) -> list[SetEnvironmentVariable | ExecuteProcess]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     options = GraphOptions(
-        **{name: given[name] for name in ("station", "task", "policy", "operator", "record", "namespace")},
+        **{name: given[name] for name in ("station", "task", "policy", "operator", "record", "bag", "namespace")},
         control_rate_hz=float(given["control_rate_hz"]),
         page_port=int(given["page_port"]),
     )

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import zarr
 
+from robot.blobs import Blobs
 from robot.errors import StoreError, unknown_name
 from robot.images import decode_image
-from robot.recording import Columns, Recording, check_schema, hash_content, image_offsets
+from robot.recording import Columns, Recording, check_schema, hash_content, image_offsets, is_discarded
 from robot.types import EndReason
 
+_RESTORE = "restore it from a copy"
 ROWS_PER_CHUNK = 4096
 BLOB_CHUNK = 2**18
 BLOB_SHARD = 2**23  # a small shard keeps sealing from holding the interpreter for long at a time
@@ -54,18 +56,24 @@ class EpisodeInfo:
 def read_info(path: Path) -> EpisodeInfo:
     """Read the attributes of a sealed episode; StoreError if it is damaged or of a schema this code cannot read."""
     facts = _attributes(path)
-    return EpisodeInfo(
-        episode_id=path.stem,
-        path=path,
-        created_ns=facts["created_ns"],
-        steps=facts["steps"],
-        end_reason=EndReason[facts["end_reason"].upper()],
-        is_discarded=facts["discarded"],
-        cameras=tuple(facts["cameras"]),
-        metadata=facts["metadata"],
-        content_sha256=facts["content_sha256"],
-        lost_bytes=facts["lost_bytes"],
-    )
+    try:
+        info = EpisodeInfo(
+            episode_id=path.stem,
+            path=path,
+            created_ns=int(facts["created_ns"]),
+            steps=int(facts["steps"]),
+            end_reason=EndReason[facts["end_reason"].upper()],
+            is_discarded=facts["discarded"] is True,
+            cameras=tuple(map(str, facts["cameras"])),
+            metadata=dict(facts["metadata"]),
+            content_sha256=str(facts["content_sha256"]),
+            lost_bytes=int(facts["lost_bytes"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"{path} has damaged attributes ({error!r}); {_RESTORE}") from error
+    if info.is_discarded != is_discarded(info.end_reason, facts.get("events", ())):
+        raise StoreError(f"{path}: 'discarded' does not fit its events; {_RESTORE}")
+    return info
 
 
 class Episode:
@@ -74,7 +82,10 @@ class Episode:
     def __init__(self, path: Path) -> None:
         self.info = read_info(path)
         self._facts = _attributes(path)
-        self._group = zarr.open_group(path, mode="r")
+        try:
+            self._group = zarr.open_group(path, mode="r")
+        except Exception as error:  # zarr lets through whatever its parsers raise on a damaged file
+            raise StoreError(f"{path} cannot be opened ({error!r}); {_RESTORE}") from error
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -95,9 +106,16 @@ class Episode:
     @cached_property
     def columns(self) -> Columns:
         """Arrays of shape (steps, ...), named as in `robot.record`."""
-        index = self._facts["columns"]
-        tables = {name: self._array(f"columns/{name}")[:] for name in {dtype for dtype, _, _ in index.values()}}
-        return {name: _unpack(tables[dtype], start, shape) for name, (dtype, start, shape) in index.items()}
+        try:
+            index = self._facts["columns"]
+            tables = {name: self._array(f"columns/{name}")[:] for name in {dtype for dtype, _, _ in index.values()}}
+            columns = {name: _unpack(tables[dtype], start, shape) for name, (dtype, start, shape) in index.items()}
+        except Exception as error:  # zarr lets through whatever its codecs raise on a damaged file
+            raise StoreError(f"{self.info.path}: its columns cannot be read ({error!r}); {_RESTORE}") from error
+        uneven = [name for name, column in columns.items() if len(column) != len(self)]
+        if uneven:
+            raise StoreError(f"{self.info.path} has {len(self)} steps, but not in {', '.join(uneven)}; {_RESTORE}")
+        return columns
 
     def image(self, camera: str, step: int) -> np.ndarray:
         """Decode the newest image at row `step`: uint8 HWC RGB, or uint16 HW for depth."""
@@ -118,7 +136,13 @@ class Episode:
         if row < 0:
             raise StoreError(f"episode {self.info.episode_id} has no image of {camera} up to row {step}")
         start, stop = self._offsets[camera][row : row + 2]
-        return self._blobs[camera][start:stop].tobytes()
+        return self._blobs[camera].read(int(start), int(stop))
+
+    def image_rows(self, camera: str) -> np.ndarray:
+        """Return the row of the newest image at each row, shape (steps,); -1 before the first."""
+        if camera not in self.info.cameras:
+            raise unknown_name(f"camera of episode {self.info.episode_id}", camera, self.info.cameras)
+        return self._newest[camera]
 
     def first_image_row(self, camera: str) -> int:
         """Return the first row at which the camera had sent something; the episode's length if it never did."""
@@ -133,18 +157,25 @@ class Episode:
     def verify(self) -> None:
         """Compare the content with the hash taken when it was sealed; StoreError if they differ."""
         if self.content_hash() != self.info.content_sha256:
-            raise StoreError(f"episode {self.info.path} is not what was sealed; restore it from a copy")
+            raise StoreError(f"episode {self.info.path} is not what was sealed; {_RESTORE}")
 
     def _array(self, name: str) -> Any:
         return self._group[name]
 
     @cached_property
-    def _blobs(self) -> dict[str, Any]:
-        return {camera: self._array(f"image/{camera}") for camera in self.info.cameras}
+    def _blobs(self) -> dict[str, Blobs]:
+        return {camera: Blobs(self.info.path / "image" / camera) for camera in self.info.cameras}
 
     @cached_property
     def _offsets(self) -> dict[str, np.ndarray]:
-        return {camera: self._array(f"image_offsets/{camera}")[:] for camera in self.info.cameras}
+        try:
+            offsets = {camera: self._array(f"image_offsets/{camera}")[:] for camera in self.info.cameras}
+        except Exception as error:
+            raise StoreError(f"{self.info.path}: its images cannot be found ({error!r}); {_RESTORE}") from error
+        for camera, places in offsets.items():
+            if places.shape != (len(self) + 1,) or places.dtype != np.int64 or places[0] or (np.diff(places) < 0).any():
+                raise StoreError(f"{self.info.path}: image_offsets/{camera} is damaged; {_RESTORE}")
+        return offsets
 
     @cached_property
     def _newest(self) -> dict[str, np.ndarray]:
@@ -156,9 +187,9 @@ class Episode:
         }
 
     def _slabs(self, camera: str) -> Iterator[bytes]:
-        array = self._blobs[camera]
-        for start in range(0, int(self._offsets[camera][-1]), BLOB_SHARD):
-            yield array[start : start + BLOB_SHARD].tobytes()
+        end = int(self._offsets[camera][-1])
+        for start in range(0, end, BLOB_SHARD):
+            yield self._blobs[camera].read(start, min(start + BLOB_SHARD, end))
 
 
 def write_episode(path: Path, recording: Recording) -> None:
@@ -230,7 +261,9 @@ def _attributes(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads((path / "zarr.json").read_text())["attributes"]
         version = facts["schema_version"]
-    except (OSError, ValueError, KeyError) as error:
+        check_schema(version, path)
+    except StoreError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is not a sealed episode ({error!r}); move it away or restore it") from error
-    check_schema(version, path)
     return facts

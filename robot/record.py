@@ -5,11 +5,13 @@ function of these columns inside its recipe, never a column.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntFlag
+from typing import Any
 
 import numpy as np
 
+from robot.errors import ConfigError
 from robot.types import Array, EndReason, Owner, Segment
 
 SCHEMA_VERSION = 1
@@ -79,3 +81,29 @@ class TickRecord:
             else:
                 flat[name] = np.asarray(value)
         return flat
+
+    @classmethod
+    def from_columns(cls, row: Mapping[str, np.ndarray]) -> "TickRecord":
+        """Return the tick that `columns` flattened; ConfigError names the core columns that are absent."""
+        core = {name: row[name] for name in cls.__slots__ if name in row}
+        missing = [field.name for field in fields(cls) if field.name not in core and field.name not in _NESTED]
+        if missing:
+            raise ConfigError(f"a tick lacks the columns {', '.join(missing)}")
+        values: dict[str, Any] = {name: _ENUMS[name](int(core[name])) for name in _ENUMS}
+        values |= {name: item if item.ndim else item.item() for name, item in core.items() if name not in _ENUMS}
+        prefixed = ("observation/", "time_ns/")
+        extra = {name: item for name, item in row.items() if name not in core and not name.startswith(prefixed)}
+        return cls(
+            **values,
+            observation=_under("observation/", row),
+            stream_times_ns={name: int(item) for name, item in _under("time_ns/", row).items()},
+            groups=extra,
+        )
+
+
+_ENUMS = {"owner": Owner, "segment": Segment, "safety_clips": Clip, "end_reason": EndReason}
+_NESTED = ("observation", "stream_times_ns", "groups")
+
+
+def _under(prefix: str, row: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): item for name, item in row.items() if name.startswith(prefix)}

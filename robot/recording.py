@@ -37,7 +37,7 @@ class Recording:
 
     @property
     def is_discarded(self) -> bool:
-        return self.end_reason is EndReason.DISCARD or any(event.get("mark") == "discard" for event in self.events)
+        return is_discarded(self.end_reason, self.events)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -46,6 +46,11 @@ class Recording:
     def content_hash(self) -> str:
         images = {camera: (image_offsets(blobs), blobs) for camera, blobs in self.images.items()}
         return hash_content(self.facts, self.columns, images)
+
+
+def is_discarded(end_reason: EndReason, events: Iterable[Mapping[str, Any]]) -> bool:
+    """Say whether an episode was thrown away: by its end, or by a mark given while it was open."""
+    return end_reason is EndReason.DISCARD or any(event.get("mark") == "discard" for event in events)
 
 
 def read_recording(journal: Path) -> Recording:

@@ -1,56 +1,76 @@
 """Read an episode store into trajectories: only ticks that executed an action, never across a gap."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from policies.data.contract import DataContract, contract_of
 from policies.data.demonstrations import Demonstrations
 from policies.data.trajectories import Trajectory
-from robot.episode import Episode, EpisodeInfo
+from robot.curation import read_flags
+from robot.episode import Episode
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
-from robot.specs import StationSpec, load_station
 from robot.types import EndReason
 
 
 def read_store(
     path: Path, *, task: str | None = None, end_reasons: Sequence[EndReason] = (EndReason.SUCCESS,)
 ) -> Demonstrations:
-    """Read the episodes of one task that ended as wanted; discarded ones are left out.
+    """Read the episodes of one task that ended as wanted; discarded and flagged ones are left out.
 
     Args:
         path: folder of the store.
         task: needed only where the store holds several.
     """
+    chosen = open_episodes(path, task=task, end_reasons=end_reasons)
+    episodes, contract = chosen.episodes, chosen.contract
+    first = episodes[0]
+    return Demonstrations(
+        env_id=f"{first.info.station}/{first.info.task}",
+        observation_shapes={name: first.columns[f"observation/{name}"].shape[1:] for name in chosen.fields},
+        action_names=contract.action_names,
+        action_low=contract.action_low,
+        action_high=contract.action_high,
+        rate_hz=contract.rate_hz,
+        trajectories=[part for episode in episodes for part in cut_episode(episode, chosen.fields)],
+        tried=chosen.tried,
+    )
+
+
+@dataclass(frozen=True)
+class ChosenEpisodes:
+    """Episodes of one task on one station, and the observation fields a policy may learn from."""
+
+    episodes: list[Episode]
+    fields: list[str]
+    contract: DataContract
+    tried: int  # kept episodes of the task, whatever their end
+
+
+def open_episodes(
+    path: Path, *, task: str | None = None, end_reasons: Sequence[EndReason] = (EndReason.SUCCESS,)
+) -> ChosenEpisodes:
+    """Open the episodes that ended as wanted, of one task; discarded and flagged ones are left out."""
     store = EpisodeStore(path)
+    flagged = read_flags(path)
     infos = [info for info in store.episodes() if not info.is_discarded and task in (None, info.task)]
-    wanted = [info for info in infos if info.end_reason in end_reasons]
+    infos = [info for info in infos if info.episode_id not in flagged]
+    wanted = [info for info in infos if info.end_reason in end_reasons and info.steps]
     if not wanted:
         raise ConfigError(
             f"{path} holds no usable episode: {len(infos)} kept, none ended as "
             f"{' or '.join(reason.name for reason in end_reasons)}; record demonstrations first (tandem record)"
         )
-    station = _one_station(wanted)
-    columns = [store.load(info.episode_id) for info in wanted]
-    fields = [name for name in station.observation if f"observation/{name}" in columns[0].columns]
-    return Demonstrations(
-        env_id=f"{wanted[0].station}/{wanted[0].task}",
-        observation_shapes={name: columns[0].columns[f"observation/{name}"].shape[1:] for name in fields},
-        action_names=station.action_names,
-        action_low=station.action_low,
-        action_high=station.action_high,
-        rate_hz=station.control_rate_hz,
-        trajectories=[part for episode in columns for part in cut_episode(episode, fields)],
-        tried=len(infos),
-    )
-
-
-def _one_station(infos: Sequence[EpisodeInfo]) -> StationSpec:
-    pairs = {(info.station, info.task) for info in infos}
+    pairs = {(info.station, info.task) for info in wanted}
     if len(pairs) > 1:
         raise ConfigError(f"the store mixes {sorted(pairs)}: name one task")
-    return load_station(infos[0].station)
+    contract = contract_of(wanted)
+    episodes = [store.load(info.episode_id) for info in wanted]
+    fields = [name for name in contract.observation if f"observation/{name}" in episodes[0].columns]
+    return ChosenEpisodes(episodes, fields, contract, len(infos))
 
 
 def cut_episode(episode: Episode, fields: Sequence[str]) -> Iterator[Trajectory]:
@@ -60,20 +80,46 @@ def cut_episode(episode: Episode, fields: Sequence[str]) -> Iterator[Trajectory]
     is repeated there (nothing is bootstrapped from it where the episode terminated).
     """
     columns = episode.columns
-    states = np.concatenate([columns[f"observation/{name}"].reshape(len(episode), -1) for name in fields], axis=1)
-    executed, steps = columns["executed_action"], columns["step"]
+    states = flat_states(episode, fields)
     rewards = np.maximum(columns["reward_task"], columns["reward_operator"])
-    usable = np.isfinite(executed.sum(axis=1))
-    breaks = np.flatnonzero((np.diff(steps) != 1) | (np.diff(usable.astype(int)) != 0)) + 1
-    for rows in np.split(np.arange(len(episode)), breaks):
-        if not len(rows) or not usable[rows[0]]:
-            continue
+    for rows in usable_stretches(episode):
         last = int(rows[-1])
-        after = last + 1 if last + 1 < len(episode) and steps[last + 1] == steps[last] + 1 else last
+        after = last + 1 if last + 1 < len(episode) and columns["step"][last + 1] == columns["step"][last] + 1 else last
         yield Trajectory(
             states=states[[*rows, after]],
-            actions=executed[rows],
+            actions=columns["executed_action"][rows],
             rewards=rewards[rows],
             terminated=bool(columns["terminated"][last]),
             truncated=bool(columns["truncated"][last]) or (after == last and not columns["terminated"][last]),
         )
+
+
+def usable_stretches(episode: Episode) -> Iterator[np.ndarray]:
+    """Yield the rows of each run of consecutive ticks that executed an action."""
+    executed, steps = episode.columns["executed_action"], episode.columns["step"]
+    usable = np.isfinite(executed.sum(axis=1))
+    breaks = np.flatnonzero((np.diff(steps) != 1) | (np.diff(usable.astype(int)) != 0)) + 1
+    for rows in np.split(np.arange(len(episode)), breaks):
+        if len(rows) and usable[rows[0]]:
+            yield rows
+
+
+def flat_states(episode: Episode, fields: Sequence[str]) -> np.ndarray:
+    """Return the observation fields side by side, (steps, state); ConfigError names one absent or not finite."""
+    parts = []
+    for name in fields:
+        column = episode.columns.get(f"observation/{name}")
+        where = f"episode {episode.info.episode_id}: observation/{name}"
+        if column is None:
+            raise ConfigError(f"{where} is not recorded; recorded: {', '.join(_observed(episode))}")
+        bad = np.flatnonzero(~np.isfinite(column.reshape(len(episode), -1)).all(axis=1))
+        if len(bad):
+            raise ConfigError(
+                f"{where} is not finite at row {bad[0]} ({len(bad)} rows); drop the episode (tandem data)"
+            )
+        parts.append(column.reshape(len(episode), -1))
+    return np.concatenate(parts, axis=1)
+
+
+def _observed(episode: Episode) -> list[str]:
+    return [name.removeprefix("observation/") for name in episode.columns if name.startswith("observation/")]

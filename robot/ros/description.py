@@ -20,7 +20,7 @@ PROFILE = Path(__file__).parent / "fastdds.xml"
 CONTROL_PROFILE = Path(__file__).parent / "fastdds_control.xml"
 SEES_IMAGES = (
     *("sim.camera_node", "robot.operator.page_node", "robot.ros.recorder_node", "policies.policy_node"),
-    "robot.ros.graph_probe_node",
+    *("robot.ros.graph_probe_node", "robot.ros.bag_node"),
 )
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Fast DDS 2 and 3
 DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
@@ -67,6 +67,7 @@ class GraphOptions:
     policy: str = ""
     operator: str = "scripted"
     record: str = ""
+    bag: str = ""
     cameras: tuple[str, ...] | None = None  # None: the station's
     control_rate_hz: float = 0.0
     namespace: str = ""
@@ -95,6 +96,9 @@ def describe(options: GraphOptions) -> list[NodeSpec]:
         store, cameras = str(Path(options.record).absolute()), ",".join(_cameras(options, station))
         recorder = _spec(options, "robot.ros.recorder_node", "recorder", store=store, cameras=cameras)
         nodes.append(replace(recorder, required=False, respawn=True))  # the arm holds until it is back
+    if options.bag:
+        folder = str(Path(options.bag).absolute())
+        nodes.append(replace(_spec(options, "robot.ros.bag_node", "bag", folder=folder, vital=False), required=False))
     return expecting_all([*nodes, _health(options, nodes)])
 
 

@@ -30,6 +30,8 @@ class RecordConfig:
     episodes: int = 10
     store: Path = Path("runs/episodes")
     """Folder of the episode store; what it holds is kept."""
+    bag: Path | None = None
+    """Folder for a bag (MCAP) of every topic beside the store."""
     lockstep: bool = False
     """Without the graph: the same tick, in one process, as fast as it goes; demonstrations only, no images."""
     randomize: bool = False
@@ -117,6 +119,7 @@ def _options(config: RecordConfig) -> GraphOptions:
         policy=str(config.policy or ""),
         operator=config.operator,
         record=str(config.store),
+        bag=str(config.bag or ""),
         cameras=config.cameras,
         script=script,
     )

@@ -15,19 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot.action_space import ActionSpace
-from robot.applied_join import Applied, AppliedJoin
+from robot.applied_join import AppliedJoin
 from robot.episode_store import EpisodeStore
 from robot.errors import StaleObservation, StoreError
 from robot.kinematics.arm import ArmKinematics
 from robot.observation import StreamLimits
 from robot.ros import topics
-from robot.ros.episode_state import episode_state_from
-from robot.ros.image_message import from_image
-from robot.ros.messages import from_joint_state, from_json, from_operator, from_stamp, read_frame_id
 from robot.ros.node import Diagnosis, Level, NodeParameters, RobotNode, run_node
-from robot.ros.record_message import from_record
 from robot.ros.scribe import Cameras, Scribe
-from robot.types import EndReason, Mark
+from robot.ros.scribe_input import ScribeInput, Work
+from robot.ros.topics import Topic
+from robot.types import EndReason
 
 POLL_S = 0.05
 IMAGES_KEPT_S = 0.7
@@ -55,63 +53,35 @@ class RecorderNode(RobotNode[RecorderParameters]):
         chosen = names if wanted == "all" else [name.strip() for name in wanted.split(",") if name.strip()]
         age_s = StreamLimits().camera_age_s
         self._cameras = Cameras({self.station.camera(name).name: age_s for name in chosen}, IMAGES_KEPT_S)
-        self._work: queue.SimpleQueue[Callable[[Scribe], None]] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._join = AppliedJoin(ActionSpace(self.station, ArmKinematics(self.station)).from_joints)
         self._scribe: Scribe | None = None
         self._opened, self._written = threading.Event(), threading.Event()
         self._sealed, self._seal_complaint = 0, ""
-        self.subscribe(topics.EPISODE_STATE, self._on_state)
-        self.subscribe(topics.TICK_RECORD, self._on_record)
-        self.subscribe(topics.COMMAND, self._on_command)
-        self.subscribe(topics.APPLIED_COMMAND, self._on_applied)
-        self.subscribe(topics.EPISODE_EVENT, self._on_event)
-        self.subscribe(topics.TELEOP_INPUT, self._on_operator)
-        for name in chosen:
-            self.subscribe(topics.COLOR_IMAGE.of(name), lambda message, name=name: self._on_image(name, message))
-        self._heard_state = False
+        self._heard: set[str] = set()  # names of topics
+        given = ScribeInput(self.station, self._cameras, time.monotonic, self.now_ns)
+        for topic, read in given.readers(chosen).items():
+            self._listen(topic, read)
         self._readiness = self.create_timer(READY_PERIOD_S, self._announce_when_ready)
         self.start_thread("write", self._write)
         self.start_thread("seal", self._seal)
 
     def _announce_when_ready(self) -> None:
         """Be counted as alive once the store is open and both ends of the ticks' topic know each other."""
-        if self._opened.is_set() and self._heard_state and self.count_publishers(topics.TICK_RECORD.name):
+        knows_episode = topics.EPISODE_STATE.name in self._heard
+        if self._opened.is_set() and knows_episode and self.count_publishers(topics.TICK_RECORD.name):
             self.destroy_timer(self._readiness)
             self.announce()
 
-    def _on_state(self, message: Any) -> None:
-        state = episode_state_from(from_json(message))
-        self._heard_state = True
-        self._work.put(lambda scribe: scribe.state(state, time.monotonic()))
+    def _listen(self, topic: Topic, read: Callable[[Any], Work | None]) -> None:
+        def take(message: Any) -> None:
+            self._heard.add(topic.name)
+            work = read(message)
+            if work is not None:
+                self._work.put(work)
 
-    def _on_record(self, message: Any) -> None:
-        self._work.put(lambda scribe: scribe.record(from_record(message), time.monotonic()))
-
-    def _on_command(self, message: Any) -> None:
-        seq = int(read_frame_id(message.header.frame_id).get("seq", -1))
-        time_ns = from_stamp(message.header.stamp)
-        self._work.put(lambda scribe: scribe.command(seq, time_ns))
-
-    def _on_applied(self, message: Any) -> None:
-        facts = read_frame_id(message.header.frame_id)
-        position = from_joint_state(message, self.station.joint_names).position
-        applied = Applied(int(facts.get("seq", -1)), position, int(facts.get("behind_urad", 0)) / 1e6)
-        self._work.put(lambda scribe: scribe.applied(applied))
-
-    def _on_event(self, message: Any) -> None:
-        event = from_json(message)
-        self._work.put(lambda scribe: scribe.event(int(event.get("time_ns", self.now_ns())), event))
-
-    def _on_operator(self, message: Any) -> None:
-        packet = from_operator(message)
-        if packet.mark is not Mark.NONE:
-            label = {"mark": packet.mark, "device": packet.device}
-            self._work.put(lambda scribe: scribe.event(packet.time_ns, label))
-
-    def _on_image(self, camera: str, message: Any) -> None:
-        time_ns, image = from_image(message)
-        self._cameras.add(camera, time_ns, image)
+        self.subscribe(topic, take)
 
     def _write(self) -> None:
         """Open the store, which seals what a crash left open, then write until the node stops."""

@@ -28,6 +28,8 @@ class UpConfig:
     operator: Literal["scripted", "page", "none"] = "page"
     record: Path | None = None
     """Folder of the episode store."""
+    bag: Path | None = None
+    """Folder for a bag (MCAP) of every topic, one per run."""
     cameras: tuple[str, ...] | None = None
     """Cameras to start; all of the station by default."""
     control_rate_hz: float = 0.0
@@ -79,6 +81,7 @@ def _options(config: UpConfig) -> GraphOptions:
         policy=str(config.policy or ""),
         operator=config.operator,
         record=str(config.record or ""),
+        bag=str(config.bag or ""),
         cameras=config.cameras,
         control_rate_hz=config.control_rate_hz,
         namespace=config.namespace,

@@ -1,0 +1,175 @@
+"""Images of recorded episodes for training: decoded when asked for, or once into a cache that is mapped into memory."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from robot.episode import Episode
+from robot.errors import ConfigError, StoreError
+from robot.images import decode_image
+from robot.journal import encode_json, store_error
+from robot.observation import square
+
+CACHE_VERSION = 1  # of what is in a cache folder; another one is built anew
+CRC_BYTES = 2**24
+
+
+class ImageReader(Protocol):
+    """Where a training source gets its images from."""
+
+    cameras: tuple[str, ...]
+
+    def read(self, camera: str, episodes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the newest image at each (episode, row), shape (n, H, W, 3) uint8, or (n, H, W) uint16 for depth."""
+        ...
+
+
+class StoredImages:
+    """Reads and decodes the recorded JPEG or PNG at every access; `image_size` as `robot.observation.square`, 0: none.
+
+    Opening verifies every episode against the hash it was sealed with.
+    """
+
+    def __init__(self, episodes: Sequence[Episode], cameras: Sequence[str], image_size: int, threads: int = 1) -> None:
+        check_cameras(episodes, cameras)
+        for episode in episodes:
+            episode.verify()
+        self.cameras = tuple(cameras)
+        self._episodes, self._size = episodes, image_size
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None  # decoding gives up the interpreter's lock
+
+    def read(self, camera: str, episodes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        def one(place: tuple[int, int]) -> np.ndarray:
+            return resized(self._episodes[place[0]].image(camera, place[1]), self._size)
+
+        places = zip(episodes.tolist(), rows.tolist(), strict=True)
+        return np.stack(list(self._pool.map(one, places) if self._pool else map(one, places)))
+
+
+class CachedImages:
+    """Decoded images of a set of episodes, one flat file per camera, mapped into memory; may be deleted at any time."""
+
+    def __init__(self, folder: Path, episodes: Sequence[Episode], cameras: Sequence[str], image_size: int) -> None:
+        """Open the cache of exactly these episodes under `folder`, building it where there is none or it is damaged.
+
+        Raises:
+            ConfigError: an episode lacks a camera, or its images have another size.
+            StoreError: an episode is damaged, or there is no space.
+        """
+        check_cameras(episodes, cameras)
+        self.cameras = tuple(cameras)
+        key = [CACHE_VERSION, image_size, *cameras, *(episode.info.content_sha256 for episode in episodes)]
+        path = folder / hashlib.sha256(encode_json(key)).hexdigest()[:24]
+        if not _is_whole(path):
+            _build(path, episodes, self.cameras, image_size)
+        facts = json.loads((path / "cache.json").read_text())["cameras"]
+        self._images = {
+            name: np.memmap(
+                path / f"{name}.raw", np.dtype(facts[name]["dtype"]), "r", shape=tuple(facts[name]["shape"])
+            )
+            for name in cameras
+        }
+        self._places = {camera: [_ordinals(episode, camera) for episode in episodes] for camera in cameras}
+        for camera in cameras:
+            starts = np.cumsum([0, *(image_count(episode, camera) for episode in episodes)])
+            self._places[camera] = [o + start for o, start in zip(self._places[camera], starts)]
+
+    def read(self, camera: str, episodes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        places = self._places[camera]
+        index = [places[episode][row] for episode, row in zip(episodes.tolist(), rows.tolist(), strict=True)]
+        return np.asarray(self._images[camera][index])
+
+
+def check_cameras(episodes: Sequence[Episode], cameras: Sequence[str]) -> None:
+    """Refuse an episode that lacks a camera, by name."""
+    for episode in episodes:
+        for camera in cameras:
+            if camera not in episode.info.cameras:
+                raise ConfigError(
+                    f"episode {episode.info.episode_id} has no camera '{camera}' "
+                    f"(it has: {', '.join(episode.info.cameras) or 'none'}); choose other cameras or drop the episode"
+                )
+
+
+def image_count(episode: Episode, camera: str) -> int:
+    """Return how many different images the camera sent."""
+    return len(_image_rows(episode, camera))
+
+
+def resized(image: np.ndarray, size: int) -> np.ndarray:
+    return square(image, size) if size else image
+
+
+def _image_rows(episode: Episode, camera: str) -> np.ndarray:
+    newest = episode.image_rows(camera)
+    return np.flatnonzero(newest == np.arange(len(newest)))
+
+
+def _ordinals(episode: Episode, camera: str) -> np.ndarray:
+    """Return at each row the place of its newest image among those of the episode."""
+    return np.searchsorted(_image_rows(episode, camera), episode.image_rows(camera))
+
+
+def _build(path: Path, episodes: Sequence[Episode], cameras: Sequence[str], image_size: int) -> None:
+    half = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(3)}")
+    try:
+        half.mkdir(parents=True)
+        for episode in episodes:
+            episode.verify()
+        facts = {camera: _write_camera(half, episodes, camera, image_size) for camera in cameras}
+        (half / "cache.json").write_text(json.dumps({"version": CACHE_VERSION, "cameras": facts}))
+        shutil.rmtree(path, ignore_errors=True)
+        half.rename(path)
+    except StoreError:
+        raise
+    except OSError as error:
+        if not _is_whole(path):  # else another process was faster
+            raise store_error("build the cache", path, error, "The episodes are untouched; free some space.") from error
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+
+
+def _write_camera(folder: Path, episodes: Sequence[Episode], camera: str, image_size: int) -> dict[str, Any]:
+    """Write one camera's decoded images one after the other and return what they are."""
+    dtype, shape, count, checksum = "", (), 0, 0
+    with (folder / f"{camera}.raw").open("wb") as file:
+        for episode in episodes:
+            for row in _image_rows(episode, camera):
+                image = resized(decode_image(episode.image_bytes(camera, int(row))), image_size)
+                dtype, shape = dtype or image.dtype.str, shape or image.shape
+                if (image.dtype.str, image.shape) != (dtype, shape):
+                    raise ConfigError(
+                        f"episode {episode.info.episode_id}, row {row}: image of '{camera}' is {image.dtype.str} "
+                        f"{image.shape}, others are {dtype} {shape}; give an image_size or drop the episode"
+                    )
+                data = np.ascontiguousarray(image).data
+                checksum = zlib.crc32(data, checksum)
+                file.write(data)
+                count += 1
+    return {"dtype": dtype, "shape": [count, *shape], "crc32": checksum}
+
+
+def _is_whole(path: Path) -> bool:
+    """Say whether a cache is there and holds what was written, reading all of it."""
+    try:
+        cameras = json.loads((path / "cache.json").read_text())["cameras"]
+        return all(_crc32(path / f"{name}.raw") == facts["crc32"] for name, facts in cameras.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _crc32(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while piece := file.read(CRC_BYTES):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum
