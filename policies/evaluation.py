@@ -1,6 +1,8 @@
 """Roll a policy out from fixed starts: the quota is the first k episodes started, however long they take."""
 
+import json
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ from types import TracebackType
 import numpy as np
 
 from policies.data.demonstrations import Env, interface_of
+from policies.run import write_json
+from policies.starts import evaluation_starts
 from robot.chunk_runner import ChunkRunner
 from robot.errors import ConfigError
 from robot.evaluation import Success
@@ -84,6 +88,7 @@ def _start_worker(world: World) -> None:
     global _env  # noqa: PLW0603 (one world per worker process)
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loop decides when an interrupt ends the work
     torch.set_num_threads(1)
     _env = build_world(world)
 
@@ -132,6 +137,21 @@ class Evaluator:
         futures: list[Future[list[EpisodeResult]]] = [self._pool.submit(_work, policy_path, share) for share in shares]
         results = {result.seed: result for future in futures for result in future.result()}
         return Evaluation(tuple(results[seed] for seed in seeds))
+
+
+def curve_point(evaluator: Evaluator, episodes: int, out: Path) -> Callable[[int, Path], list[float]]:
+    """Return the evaluation that adds one [steps, success, n] to the curve and to `curve.json` of a run folder."""
+    path = out / "curve.json"
+
+    def evaluate(steps: int, policy: Path) -> list[float]:
+        success = evaluator.evaluate(policy, evaluation_starts(episodes)).success
+        stored = json.loads(path.read_text())["curve"] if path.is_file() else []
+        point = [steps, success.value, success.n]
+        write_json(path, {"curve": [*(old for old in stored if old[0] < steps), point]})
+        print(f"{steps} steps: {success}", flush=True)
+        return point
+
+    return evaluate
 
 
 def evaluate(world: World, policy: Policy | Path, seeds: Sequence[int], workers: int = 0) -> Evaluation:

@@ -1,8 +1,7 @@
 """Fine-tune a base policy in a world: train or load the base, run a recipe, evaluate both from the same starts."""
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import torch
 from policies.checkpoint import load_module, load_policy, module_entries, read_content
 from policies.data.demonstrations import Demonstrations
 from policies.data.sources import obtain
-from policies.evaluation import Evaluation, Evaluator
+from policies.evaluation import Evaluation, Evaluator, curve_point
 from policies.presets import resolve
 from policies.run import Run, new_folder, resumed, write_json
 from policies.starts import evaluation_starts
+from policies.training_figures import draw_curves
 from robot.errors import ConfigError, unknown_name
 from robot.evaluation import paired_difference
 from robot.verb import Verb
@@ -95,6 +95,7 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         env.close()
         after = evaluator.evaluate(folder.policy_path, evaluation_starts(config.eval_episodes))
     folder.close()
+    curves = draw_curves(out)
     print(f"finetuned: {after.success}")
     result = outcome(before, after, state.curve) | {
         "env": config.env,
@@ -112,6 +113,8 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         "base_sha256": read_content(base_path).sha256,
         "policy": folder.policy_path,
         "policy_sha256": read_content(folder.policy_path).sha256,
+        "best_policy": folder.best_path,
+        "curves": curves,
         "run": out,
     }
     write_json(out / "result.json", result)
@@ -134,21 +137,6 @@ def obtain_base(config: FinetuneConfig, demonstrations: Demonstrations, out: Pat
     module.train_base(demonstrations, resolve(module.PRESETS, config.base_preset), folder, seed=config.seed)
     folder.close()
     return folder.policy_path
-
-
-def curve_point(evaluator: Evaluator, episodes: int, out: Path) -> Callable[[int, Path], list[float]]:
-    """Return the evaluation that adds one [env_steps, success, n] to the curve and to `curve.json`."""
-    path = out / "curve.json"
-
-    def evaluate(env_steps: int, policy: Path) -> list[float]:
-        success = evaluator.evaluate(policy, evaluation_starts(episodes)).success
-        stored = json.loads(path.read_text())["curve"] if path.is_file() else []
-        point = [env_steps, success.value, success.n]
-        write_json(path, {"curve": [*(old for old in stored if old[0] < env_steps), point]})
-        print(f"{env_steps} steps: {success}", flush=True)
-        return point
-
-    return evaluate
 
 
 def outcome(before: Evaluation, after: Evaluation, curve: Sequence[Sequence[float]]) -> dict[str, Any]:
