@@ -16,6 +16,7 @@ from policies.presets import resolve
 from policies.run import Run, new_folder, resumed, write_json
 from policies.starts import evaluation_starts
 from policies.training_figures import draw_curves
+from robot.checkpoint_file import find_policy
 from robot.errors import ConfigError, unknown_name
 from robot.evaluation import paired_difference
 from robot.verb import Verb
@@ -125,12 +126,12 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
 def obtain_base(config: FinetuneConfig, demonstrations: Demonstrations, out: Path) -> Path:
     """Return the policy file of the base: the given one, or one trained here from the demonstrations."""
     given = Path(config.base)
-    if given.is_dir():
-        return given / "policy.safetensors"
-    if given.is_file():
-        return given
+    if given.exists():
+        return find_policy(given)
     kinds = module_entries("tandem.bases")
     if config.base not in kinds:
+        if "/" in config.base or given.suffix:
+            find_policy(given)  # says which files there are
         raise unknown_name("base policy (and no file of that name)", config.base, kinds)
     module = load_module("base policy", config.base, "tandem.bases")
     folder = Run(out / "base")

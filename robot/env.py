@@ -9,6 +9,7 @@ from gymnasium import spaces
 from robot.control_loop import ControlLoop, World
 from robot.policy import ActionChunk
 from robot.types import EndReason, Observation
+from robot.units import field_units
 from robot.worlds import Interface
 
 
@@ -27,7 +28,12 @@ class TandemEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.loop = ControlLoop(world)
         station = world.station
         self.interface = Interface(
-            world.observation_shapes, station.action_names, station.control_rate_hz, world.max_steps
+            world.observation_shapes,
+            station.action_names,
+            station.control_rate_hz,
+            world.max_steps,
+            station.joint_names,
+            field_units(station),
         )
         fields: dict[str, spaces.Space[Any]] = {
             name: _field_space(name, shape) for name, shape in world.observation_shapes.items()

@@ -39,6 +39,7 @@ class BehaviorCloningConfig:
     weight_decay: float = 1e-4
     state_std_floor: float = 0.01  # in the units of the state [m, rad, ...]
     half_range_floor: float = 0.05  # share of the world's action box
+    execution: str = "receding"
 
     def __post_init__(self) -> None:
         if not 1 <= self.execution_horizon <= self.action_horizon:
@@ -170,13 +171,7 @@ class BehaviorCloningLearner:
 
 def build(demonstrations: Demonstrations, config: BehaviorCloningConfig) -> BehaviorCloning:
     """Fit the normalisers on the demonstrations and return an untrained clone."""
-    spec = PolicySpec(
-        demonstrations.observation_shapes,
-        demonstrations.action_names,
-        demonstrations.rate_hz,
-        config.action_horizon,
-        config.execution_horizon,
-    )
+    spec = demonstrations.spec(config.action_horizon, config.execution_horizon, execution=config.execution)
     states = StateNormalizer.fit(demonstrations.states, config.state_std_floor)
     floor = demonstrations.half_range_floor(config.half_range_floor)
     return BehaviorCloning(spec, config, states, ActionLimits.fit(demonstrations.actions, floor))

@@ -12,6 +12,7 @@ from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.specs import StationSpec, load_station
 from robot.types import EndReason
+from robot.units import field_units
 
 
 def read_store(
@@ -43,6 +44,8 @@ def read_store(
         rate_hz=station.control_rate_hz,
         trajectories=[part for episode in columns for part in cut_episode(episode, fields)],
         tried=len(infos),
+        joint_names=station.joint_names,
+        units=field_units(station),
     )
 
 
