@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from policies.checkpoint import load_policy, read_content
-from policies.evaluation import Evaluator, examine
+from policies.evaluation import Evaluator, show_fit
 from policies.run import new_folder, write_json
 from policies.starts import evaluation_starts
 from robot.checkpoint_file import find_policy
@@ -56,7 +56,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
     path, starts = find_policy(config.policy), evaluation_starts(config.episodes)
     against = find_policy(config.against) if config.against else None
     for file in (path, against) if against else (path,):
-        _examine(file, config, starts[0])
+        _show_fit(file, config, starts[0])
     store, other = None, None
     if config.through == "graph":
         from policies.graph_evaluation import evaluate_in_graph
@@ -93,11 +93,12 @@ def run(config: EvalConfig) -> dict[str, Any]:
     return result
 
 
-def _examine(path: Path, config: EvalConfig, seed: int) -> None:
-    """Print the pre-flight of a policy in the world, and refuse one that does not fit."""
+def _show_fit(path: Path, config: EvalConfig, seed: int) -> None:
+    """Print the pre-flight of a policy in the world; one that does not fit is refused."""
     env = make_env(config.env)
     try:
-        print(f"{path}:\n{examine(env, load_policy(path), config.execution, seed)}", flush=True)
+        print(f"{path}:")
+        show_fit(env, load_policy(path), config.execution, seed)
     finally:
         env.close()
 

@@ -75,13 +75,10 @@ def roll_out(env: Env, policy: Policy, seed: int, execution: str = "") -> Episod
             return EpisodeResult(seed, bool(info["success"]), steps)
 
 
-def examine(env: Env, policy: Policy, execution: str = "", seed: int = 0) -> str:
-    """Hold a policy against a world and ask it once; return table and first chunk as text.
-
-    Raises:
-        CheckpointMismatch: names the first thing that does not fit.
-    """
+def show_fit(env: Env, policy: Policy, execution: str = "", seed: int = 0) -> None:
+    """Print how a policy fits a world and its first chunk; CheckpointMismatch names the first thing that does not."""
     lines = preflight.compare(policy.spec, interface_of(env), execution)
+    print(preflight.table(lines), flush=True)
     preflight.check(lines, "this world")
     box = env.action_space
     assert isinstance(box, spaces.Box)
@@ -90,7 +87,7 @@ def examine(env: Env, policy: Policy, execution: str = "", seed: int = 0) -> str
     chunk = policy.act(env.reset(seed=seed)[0])
     policy.reset()
     preflight.check_chunk(chunk, policy.spec, low, high)
-    return f"{preflight.table(lines)}\n{preflight.chunk_table(chunk, policy.spec, low, high)}"
+    print(preflight.chunk_table(chunk, policy.spec, low, high), flush=True)
 
 
 def roll_out_all(env: Env, policy: Policy, seeds: Sequence[int], execution: str = "") -> list[EpisodeResult]:

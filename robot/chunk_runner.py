@@ -219,7 +219,7 @@ def _points(chunk: ActionChunk, times_ns: np.ndarray) -> tuple[Array, Array, np.
     As `robot.plan.Plan.sample`: linear between points, the ends held, on a point the point's own numbers.
     """
     last = len(chunk.actions) - 1
-    position = (times_ns - chunk.observation_time_ns) / (chunk.dt_s * NS_PER_S) - 1.0
+    position = (times_ns - chunk.observation_time_ns) / NS_PER_S / chunk.dt_s - 1.0
     nearest = np.rint(position)
     position = np.where(np.abs(position - nearest) < 1e-6, nearest, position)
     held = np.clip(position, 0.0, last)
