@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import mujoco
@@ -11,6 +12,7 @@ from robot.errors import unknown_name
 from robot.specs import StationSpec
 from robot.types import Array
 
+GROUP = "tandem.tasks"
 TASKS = {
     "reach": "sim.tasks.reach:Reach",
     "lift": "sim.tasks.lift:Lift",
@@ -61,15 +63,21 @@ class Task(Protocol):
     def success(self, data: mujoco.MjData) -> bool: ...
 
 
+def _tasks() -> dict[str, str]:
+    """Return where each task is by name: our own, and those that packages register in `tandem.tasks`."""
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)} | TASKS
+
+
 def task_names() -> list[str]:
-    return sorted(TASKS)
+    return sorted(_tasks())
 
 
 def make_task(name: str, **options: Any) -> Task:
     """Return a task with its declared configuration, or with some values of it replaced."""
-    if name not in TASKS:
-        raise unknown_name("task", name, TASKS)
-    module, _, kind = TASKS[name].partition(":")
+    tasks = _tasks()
+    if name not in tasks:
+        raise unknown_name("task", name, tasks)
+    module, _, kind = tasks[name].partition(":")
     task = getattr(import_module(module), kind)
     known = [field.name for field in fields(task)]
     for option in options:

@@ -129,7 +129,7 @@ def test_base_actions_are_averaged_beside_the_actions() -> None:
     policy.act = lambda o: replace(plain(o), base_actions=plain(o).actions + 100.0)  # type: ignore[method-assign]
     runner = ChunkRunner(policy, "ensemble")
     chunk = [runner.step(seen(step), step * DT_NS) for step in range(4)][-1]
-    np.testing.assert_allclose(chunk.base_actions - chunk.actions, 100.0)
+    np.testing.assert_allclose(chunk.base - chunk.actions, 100.0)
 
 
 @pytest.mark.parametrize(("delay", "horizon"), [(1, 4), (2, 4), (3, 3), (4, 4)])
