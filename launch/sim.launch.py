@@ -26,6 +26,7 @@ ARGUMENTS = {
     "station": "name of a station, or path of its YAML",
     "task": "task of the simulated cell",
     "policy": "checkpoint file or run folder; empty for none",
+    "execution": "how the policy's chunks are executed; empty for its own way",
     "operator": "scripted, page or none",
     "record": "folder of the episode store; empty not to record",
     "bag": "folder for bags (MCAP) of every topic; empty for none",
@@ -54,7 +55,10 @@ def _process(spec: NodeSpec) -> ExecuteProcess:
 def _start(context: LaunchContext) -> list[SetEnvironmentVariable | ExecuteProcess]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     options = GraphOptions(
-        **{name: given[name] for name in ("station", "task", "policy", "operator", "record", "bag", "namespace")},
+        **{
+            name: given[name]
+            for name in ("station", "task", "policy", "execution", "operator", "record", "bag", "namespace")
+        },
         control_rate_hz=float(given["control_rate_hz"]),
         page_port=int(given["page_port"]),
     )

@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor
 
 from policies.state_file import read_tree, tree_hash, write_tree
+from robot.checkpoint_file import find_policy, spec_from
 from robot.errors import CheckpointMismatch, unknown_name
 from robot.policy import Policy, PolicySpec
 
@@ -36,11 +37,8 @@ class PolicyContent:
 
     @classmethod
     def _from_tree(cls, tree: dict[str, Any]) -> "PolicyContent":
-        spec = dict(tree["spec"])
-        spec["observation_shapes"] = {name: tuple(shape) for name, shape in spec["observation_shapes"].items()}
-        spec["action_names"] = tuple(spec["action_names"])
         parts = {name: cls._from_tree(part) for name, part in tree["parts"].items()}
-        return cls(**{**tree, "spec": PolicySpec(**spec), "parts": parts})
+        return cls(**{**tree, "spec": spec_from(tree["spec"]), "parts": parts})
 
 
 class SavablePolicy(Policy, Protocol):
@@ -80,15 +78,20 @@ def read_content(path: Path) -> PolicyContent:
 
 
 def restore_policy(content: PolicyContent) -> Policy:
-    """Build the policy a content describes."""
+    """Build the policy a content describes; CheckpointMismatch where its settings are of another version."""
     module = load_module("policy kind", content.kind, "tandem.bases", "tandem.recipes")
-    return cast(Policy, module.restore(content))
+    try:
+        return cast(Policy, module.restore(content))
+    except (TypeError, KeyError) as error:
+        raise CheckpointMismatch(
+            f"a policy of kind '{content.kind}' cannot be built from this checkpoint, which another version may have "
+            f"written: {error}; its settings: {sorted(content.config)}; train it again"
+        ) from error
 
 
 def load_policy(path: str | Path) -> Policy:
     """Load a policy from its checkpoint file, or from a run folder that holds `policy.safetensors`."""
-    path = Path(path)
-    return restore_policy(read_content(path / "policy.safetensors" if path.is_dir() else path))
+    return restore_policy(read_content(find_policy(path)))
 
 
 def check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], what: str) -> None:

@@ -7,13 +7,15 @@ from typing import Any, Literal
 
 import torch
 
-from policies.checkpoint import read_content
-from policies.evaluation import Evaluator
+from policies.checkpoint import load_policy, read_content
+from policies.evaluation import Evaluator, show_fit
 from policies.run import new_folder, write_json
 from policies.starts import evaluation_starts
+from robot.checkpoint_file import find_policy
 from robot.errors import ConfigError
 from robot.evaluation import paired_difference
 from robot.verb import Verb
+from robot.worlds import make_env
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class EvalConfig:
     """`graph`: every node a process, in real time, every episode recorded."""
     takeover: bool = False
     """A scripted person drives for a while in every episode; through the graph only."""
+    execution: str = ""
+    """How chunks are executed: receding[:STEPS], ensemble[:DECAY] or async[:STEPS]; the policy's own way by default."""
     workers: int = 0
     """Evaluation processes; 0: in this one."""
     out: Path | None = None
@@ -49,17 +53,22 @@ def run(config: EvalConfig) -> dict[str, Any]:
     torch.set_num_threads(1)  # small networks: a second thread only costs
     began = time.monotonic()
     print(f"eval: {config.policy} in {config.env}, {config.episodes} fixed starts")
-    path, starts = policy_file(config.policy), evaluation_starts(config.episodes)
+    path, starts = find_policy(config.policy), evaluation_starts(config.episodes)
+    against = find_policy(config.against) if config.against else None
+    for file in (path, against) if against else (path,):
+        _show_fit(file, config, starts[0])
     store, other = None, None
     if config.through == "graph":
         from policies.graph_evaluation import evaluate_in_graph
 
         store = (config.out or new_folder(Path("runs"), f"eval-{config.env}")) / "episodes"
-        evaluation = evaluate_in_graph(config.env, path, starts, store, has_takeover=config.takeover)
+        evaluation = evaluate_in_graph(
+            config.env, path, starts, store, has_takeover=config.takeover, execution=config.execution
+        )
     else:
-        with Evaluator(config.env, config.workers) as evaluator:
+        with Evaluator(config.env, config.workers, config.execution) as evaluator:
             evaluation = evaluator.evaluate(path, starts)
-            other = evaluator.evaluate(policy_file(config.against), starts) if config.against else None
+            other = evaluator.evaluate(against, starts) if against else None
     print(f"success: {evaluation.success}, {evaluation.success_steps:.1f} steps where it succeeded")
     result: dict[str, Any] = {
         "env": config.env,
@@ -84,8 +93,14 @@ def run(config: EvalConfig) -> dict[str, Any]:
     return result
 
 
-def policy_file(path: Path) -> Path:
-    return path / "policy.safetensors" if path.is_dir() else path
+def _show_fit(path: Path, config: EvalConfig, seed: int) -> None:
+    """Print the pre-flight of a policy in the world; one that does not fit is refused."""
+    env = make_env(config.env)
+    try:
+        print(f"{path}:")
+        show_fit(env, load_policy(path), config.execution, seed)
+    finally:
+        env.close()
 
 
 VERB = Verb(EvalConfig, run, "Evaluate a policy from fixed starts.")

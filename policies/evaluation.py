@@ -1,6 +1,8 @@
 """Roll a policy out from fixed starts: the quota is the first k episodes started, however long they take."""
 
+import json
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -9,12 +11,16 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 
 import numpy as np
+from gymnasium import spaces
 
 from policies.data.demonstrations import Env, interface_of
+from policies.run import write_json
+from policies.starts import evaluation_starts
+from robot import preflight
 from robot.chunk_runner import ChunkRunner
 from robot.errors import ConfigError
 from robot.evaluation import Success
-from robot.policy import Policy, check_fit
+from robot.policy import Policy
 from robot.types import NS_PER_S
 from robot.worlds import make_env
 
@@ -52,29 +58,42 @@ def build_world(world: World) -> Env:
     return make_env(world) if isinstance(world, str) else world()
 
 
-def roll_out(env: Env, policy: Policy, seed: int) -> EpisodeResult:
-    """Run one episode, executing chunk after chunk."""
-    runner = ChunkRunner(policy)
+def roll_out(env: Env, policy: Policy, seed: int, execution: str = "") -> EpisodeResult:
+    """Run one episode, executing chunk after chunk; `execution` as in `robot.chunk_runner`."""
+    runner = ChunkRunner(policy, execution)
     runner.reset()
     observation, _ = env.reset(seed=seed)
     period_ns = round(NS_PER_S / policy.spec.rate_hz)
-    steps = offset = 0
-    actions = np.zeros((0, 0))
+    steps, followed = 0, None
     while True:
-        chunk = runner.step(observation, steps * period_ns)
-        if chunk is not None:
-            actions, offset = chunk.actions, 0
-        observation, _, terminated, truncated, info = env.step(actions[offset])
-        offset, steps = offset + 1, steps + 1
+        followed = runner.step(observation, steps * period_ns) or followed
+        assert followed is not None
+        offset = min(steps - followed.observation_time_ns // period_ns, len(followed.actions) - 1)
+        observation, _, terminated, truncated, info = env.step(followed.actions[offset])
+        steps += 1
         if terminated or truncated:
             return EpisodeResult(seed, bool(info["success"]), steps)
 
 
-def roll_out_all(env: Env, policy: Policy, seeds: Sequence[int]) -> list[EpisodeResult]:
+def show_fit(env: Env, policy: Policy, execution: str = "", seed: int = 0) -> None:
+    """Print how a policy fits a world and its first chunk; CheckpointMismatch names the first thing that does not."""
+    lines = preflight.compare(policy.spec, interface_of(env), execution)
+    print(preflight.table(lines), flush=True)
+    preflight.check(lines, "this world")
+    box = env.action_space
+    assert isinstance(box, spaces.Box)
+    low, high = box.low.astype(np.float64), box.high.astype(np.float64)
+    policy.reset()
+    chunk = policy.act(env.reset(seed=seed)[0])
+    policy.reset()
+    preflight.check_chunk(chunk, policy.spec, low, high)
+    print(preflight.chunk_table(chunk, policy.spec, low, high), flush=True)
+
+
+def roll_out_all(env: Env, policy: Policy, seeds: Sequence[int], execution: str = "") -> list[EpisodeResult]:
     """Run one episode from each start; the policy must fit the world."""
-    interface = interface_of(env)
-    check_fit(policy.spec, interface.observation_shapes, interface.action_names, interface.rate_hz)
-    return [roll_out(env, policy, seed) for seed in seeds]
+    preflight.check(preflight.compare(policy.spec, interface_of(env), execution), "this world")
+    return [roll_out(env, policy, seed, execution) for seed in seeds]
 
 
 _env: Env | None = None  # of a worker process
@@ -84,24 +103,28 @@ def _start_worker(world: World) -> None:
     global _env  # noqa: PLW0603 (one world per worker process)
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loop decides when an interrupt ends the work
     torch.set_num_threads(1)
     _env = build_world(world)
 
 
-def _work(policy_path: Path, seeds: Sequence[int]) -> list[EpisodeResult]:
+def _work(policy_path: Path, seeds: Sequence[int], execution: str) -> list[EpisodeResult]:
     from policies.checkpoint import load_policy
 
     assert _env is not None
-    return roll_out_all(_env, load_policy(policy_path), seeds)
+    return roll_out_all(_env, load_policy(policy_path), seeds, execution)
 
 
 class Evaluator:
-    """Evaluates saved policies in one world, here (`workers` 0) or in worker processes that live as long as this."""
+    """Evaluates saved policies in one world, here (`workers` 0) or in worker processes that live as long as this.
 
-    def __init__(self, world: World, workers: int = 0) -> None:
+    `execution` is how chunks are executed; "" takes each policy's own way.
+    """
+
+    def __init__(self, world: World, workers: int = 0, execution: str = "") -> None:
         if workers < 0:
             raise ConfigError(f"workers must be >= 0, got {workers}")
-        self.world, self.workers = world, workers
+        self.world, self.workers, self.execution = world, workers, execution
         self._env: Env | None = None
         self._pool: ProcessPoolExecutor | None = None
 
@@ -122,16 +145,33 @@ class Evaluator:
 
         if self.workers == 0:
             self._env = self._env or build_world(self.world)
-            return Evaluation(tuple(roll_out_all(self._env, load_policy(policy_path), seeds)))
+            return Evaluation(tuple(roll_out_all(self._env, load_policy(policy_path), seeds, self.execution)))
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
                 self.workers, multiprocessing.get_context("spawn"), _start_worker, (self.world,)
             )
         # Small dealt shares keep both cores busy to the end; order is restored below.
         shares = [list(seeds[start::count]) for count in [min(4 * self.workers, len(seeds))] for start in range(count)]
-        futures: list[Future[list[EpisodeResult]]] = [self._pool.submit(_work, policy_path, share) for share in shares]
+        futures: list[Future[list[EpisodeResult]]] = [
+            self._pool.submit(_work, policy_path, share, self.execution) for share in shares
+        ]
         results = {result.seed: result for future in futures for result in future.result()}
         return Evaluation(tuple(results[seed] for seed in seeds))
+
+
+def curve_point(evaluator: Evaluator, episodes: int, out: Path) -> Callable[[int, Path], list[float]]:
+    """Return the evaluation that adds one [steps, success, n] to the curve and to `curve.json` of a run folder."""
+    path = out / "curve.json"
+
+    def evaluate(steps: int, policy: Path) -> list[float]:
+        success = evaluator.evaluate(policy, evaluation_starts(episodes)).success
+        stored = json.loads(path.read_text())["curve"] if path.is_file() else []
+        point = [steps, success.value, success.n]
+        write_json(path, {"curve": [*(old for old in stored if old[0] < steps), point]})
+        print(f"{steps} steps: {success}", flush=True)
+        return point
+
+    return evaluate
 
 
 def evaluate(world: World, policy: Policy | Path, seeds: Sequence[int], workers: int = 0) -> Evaluation:

@@ -1,8 +1,7 @@
 """Fine-tune a base policy in a world: train or load the base, run a recipe, evaluate both from the same starts."""
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ import torch
 from policies.checkpoint import load_module, load_policy, module_entries, read_content
 from policies.data.demonstrations import Demonstrations
 from policies.data.sources import obtain
-from policies.evaluation import Evaluation, Evaluator
+from policies.evaluation import Evaluation, Evaluator, curve_point
 from policies.presets import resolve
 from policies.run import Run, new_folder, resumed, write_json
 from policies.starts import evaluation_starts
+from policies.training_figures import draw_curves
+from robot.checkpoint_file import find_policy
 from robot.errors import ConfigError, unknown_name
 from robot.evaluation import paired_difference
 from robot.verb import Verb
@@ -95,6 +96,7 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         env.close()
         after = evaluator.evaluate(folder.policy_path, evaluation_starts(config.eval_episodes))
     folder.close()
+    curves = draw_curves(out)
     print(f"finetuned: {after.success}")
     result = outcome(before, after, state.curve) | {
         "env": config.env,
@@ -112,6 +114,8 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         "base_sha256": read_content(base_path).sha256,
         "policy": folder.policy_path,
         "policy_sha256": read_content(folder.policy_path).sha256,
+        "best_policy": folder.best_path,
+        "curves": curves,
         "run": out,
     }
     write_json(out / "result.json", result)
@@ -122,33 +126,18 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
 def obtain_base(config: FinetuneConfig, demonstrations: Demonstrations, out: Path) -> Path:
     """Return the policy file of the base: the given one, or one trained here from the demonstrations."""
     given = Path(config.base)
-    if given.is_dir():
-        return given / "policy.safetensors"
-    if given.is_file():
-        return given
+    if given.exists():
+        return find_policy(given)
     kinds = module_entries("tandem.bases")
     if config.base not in kinds:
+        if "/" in config.base or given.suffix:
+            find_policy(given)  # says which files there are
         raise unknown_name("base policy (and no file of that name)", config.base, kinds)
     module = load_module("base policy", config.base, "tandem.bases")
     folder = Run(out / "base")
     module.train_base(demonstrations, resolve(module.PRESETS, config.base_preset), folder, seed=config.seed)
     folder.close()
     return folder.policy_path
-
-
-def curve_point(evaluator: Evaluator, episodes: int, out: Path) -> Callable[[int, Path], list[float]]:
-    """Return the evaluation that adds one [env_steps, success, n] to the curve and to `curve.json`."""
-    path = out / "curve.json"
-
-    def evaluate(env_steps: int, policy: Path) -> list[float]:
-        success = evaluator.evaluate(policy, evaluation_starts(episodes)).success
-        stored = json.loads(path.read_text())["curve"] if path.is_file() else []
-        point = [env_steps, success.value, success.n]
-        write_json(path, {"curve": [*(old for old in stored if old[0] < env_steps), point]})
-        print(f"{env_steps} steps: {success}", flush=True)
-        return point
-
-    return evaluate
 
 
 def outcome(before: Evaluation, after: Evaluation, curve: Sequence[Sequence[float]]) -> dict[str, Any]:

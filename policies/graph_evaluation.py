@@ -11,12 +11,13 @@ MARGIN_S = 30.0  # beyond an episode's own length: reset, discovery, a slow mach
 TAKEOVER = "3+5"  # start and length, in control steps: early and short, so that the policy has to finish
 
 
-def graph_nodes(task: str, policy: Path, store: Path, *, has_takeover: bool) -> list[NodeSpec]:
+def graph_nodes(task: str, policy: Path, store: Path, *, has_takeover: bool, execution: str = "") -> list[NodeSpec]:
     """Return the graph that serves the policy; a scripted person takes over once per episode where wanted."""
     return describe(
         GraphOptions(
             task=task,
             policy=str(policy),
+            execution=execution,
             operator="scripted" if has_takeover else "none",
             record=str(store),
             script={"takeovers": TAKEOVER} if has_takeover else {},
@@ -25,7 +26,14 @@ def graph_nodes(task: str, policy: Path, store: Path, *, has_takeover: bool) -> 
 
 
 def evaluate_in_graph(
-    env_id: str, policy: Path, seeds: Sequence[int], store: Path, *, has_takeover: bool = False, longest_s: float = 60.0
+    env_id: str,
+    policy: Path,
+    seeds: Sequence[int],
+    store: Path,
+    *,
+    has_takeover: bool = False,
+    execution: str = "",
+    longest_s: float = 60.0,
 ) -> Evaluation:
     """Run one episode from each start; blocks for their length in real time.
 
@@ -35,6 +43,7 @@ def evaluate_in_graph(
         seeds: the starts.
         store: folder of the episode store that gets the records.
         has_takeover: let the scripted person drive for a while in every episode.
+        execution: how chunks are executed, as in `robot.chunk_runner`; "" takes the policy's own way.
         longest_s: no episode of the task lasts longer.
     """
     suite, _, task = env_id.partition("/")
@@ -43,7 +52,7 @@ def evaluate_in_graph(
     from robot.ros.running_graph import choose_domain, running_graph
 
     results = []
-    nodes = graph_nodes(task, policy, store, has_takeover=has_takeover)
+    nodes = graph_nodes(task, policy, store, has_takeover=has_takeover, execution=execution)
     with running_graph(nodes, domain_id=choose_domain(None), log_dir=store.parent / "logs") as graph:
         for seed in seeds:
             episode = graph.client.start_episode(seed, metadata={"policy": str(policy)})

@@ -2,22 +2,23 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from policies.checkpoint import load_policy
 from policies.served_policy import ServedPolicy, Weights, in_real_time, load_verified
+from robot import preflight
 from robot.chunk_runner import ChunkRunner
 from robot.clock import RateKeeper
 from robot.errors import CheckpointMismatch, ConfigError
-from robot.policy import check_fit
 from robot.ros import topics
 from robot.ros.messages import MessageRefused, from_json, to_chunk, to_chunk_info, to_count
 from robot.ros.node import Diagnosis, Level, NodeParameters, RobotNode, run_node
 from robot.ros.streams import Streams
 from robot.types import Observation
+from robot.worlds import Interface
 
 ALIVE_HZ = 20.0
 HUNG_S = 0.3  # an inference loop without progress for so long counts as dead
@@ -26,9 +27,10 @@ IMAGE = "image/"
 
 @dataclass(frozen=True)
 class PolicyParameters(NodeParameters):
-    """`checkpoint`: a policy file, or a run folder that holds one."""
+    """`checkpoint`: a policy file, or a run folder that holds one. `execution`: how its chunks are executed."""
 
     checkpoint: str = ""
+    execution: str = ""
 
 
 class PolicyNode(RobotNode[PolicyParameters]):
@@ -42,8 +44,8 @@ class PolicyNode(RobotNode[PolicyParameters]):
         policy = load_policy(self.parameters.checkpoint)
         self._spec = policy.spec
         self._served = ServedPolicy(policy, self.now_ns, policy.spec if self.is_barrier else in_real_time(policy.spec))
-        self._runner = ChunkRunner(self._served)
-        self._check_known()
+        self._runner = self._make_runner()
+        self._check(preflight.station_interface(self.station, policy.spec))
         if not self.is_barrier:
             self._served.warm_up()
         self._author: Mapping[str, Any] = {"generation": 0, "time_ns": -1}
@@ -70,18 +72,23 @@ class PolicyNode(RobotNode[PolicyParameters]):
             raise CheckpointMismatch(f"the graph gives square images of one size, the policy wants {shapes}")
         return list(shapes), next(iter(shapes.values()))[0] if shapes else 0
 
-    def _check_known(self) -> None:
-        """Compare all that is known before the first observation: names, rate, joints."""
-        station, spec, n = self.station, self._spec, len(self.station.joint_names)
-        offered: dict[str, tuple[int, ...]] = {"joint_position": (n,), "joint_velocity": (n,), "tcp_position": (3,)}
-        offered |= {f"{IMAGE}{c.name}": spec.observation_shapes.get(f"{IMAGE}{c.name}", ()) for c in station.cameras}
-        offered["object_state"] = spec.observation_shapes.get("object_state", ())
-        known = {name: offered[name] for name in offered if name in station.observation or name.startswith(IMAGE)}
-        check_fit(spec, known, station.action_names, station.control_rate_hz)
+    def _make_runner(self) -> ChunkRunner:
+        return ChunkRunner(self._served, self.parameters.execution, in_real_time=not self.is_barrier)
+
+    def _check(self, world: Interface) -> None:
+        lines = preflight.compare(self._spec, world, self.parameters.execution)
+        preflight.check(lines, f"station {self.station.name}")
 
     def _check_seen(self, observation: Observation) -> None:
-        shapes = {name: value.shape for name, value in observation.values.items()}
-        check_fit(self._spec, shapes, self.station.action_names, self.station.control_rate_hz)
+        """Hold what is really seen against the checkpoint; in real time, show what it would do, before it may."""
+        known = preflight.station_interface(self.station, self._spec)
+        self._check(replace(known, observation_shapes={name: v.shape for name, v in observation.values.items()}))
+        if not self.is_barrier:
+            low, high = self.station.action_low, self.station.action_high
+            chunk = self._served.act(observation.values)
+            self._served.reset()
+            preflight.check_chunk(chunk, self._spec, low, high)
+            print(preflight.chunk_table(chunk, self._spec, low, high), flush=True)
         self._fits = True
 
     def _on_author(self, message: Any) -> None:
@@ -98,13 +105,13 @@ class PolicyNode(RobotNode[PolicyParameters]):
         for observation in self._streams.observations(self.station.control_rate_hz, self._knows_author):
             self._progress_s = time.monotonic()
             episode = self._streams.episode
+            if observation is not None and not self._fits:
+                self._check_seen(observation)
             if observation is None or not episode.is_running(observation.time_ns):
                 self._was_blind = True
                 continue
             if not self._knows_author(episode.start_ns):
                 continue  # the arbiter has not begun the episode yet: an answer would be stale
-            if not self._fits:
-                self._check_seen(observation)
             self._answer(observation)
 
     def _knows_author(self, time_ns: int) -> bool:
@@ -114,7 +121,7 @@ class PolicyNode(RobotNode[PolicyParameters]):
     def _answer(self, observation: Observation) -> None:
         if self._streams.episode.id != self._episode:
             self._episode = self._streams.episode.id
-            self._runner = ChunkRunner(self._served)  # chunks are counted from 0 in every episode
+            self._runner = self._make_runner()  # chunks are counted from 0 in every episode
             self._runner.reset()
         elif self._was_blind:
             self._runner.flush()  # what is left of the chunk was meant for ticks that have passed
@@ -124,7 +131,10 @@ class PolicyNode(RobotNode[PolicyParameters]):
         if chunk is not None:
             self._info_topic.publish(to_chunk_info(chunk))
             self._chunk_topic.publish(to_chunk(chunk, self.station.action_names))
-            self._chunks, self._busy_ms = self._chunks + 1, (time.monotonic() - begun_s) * 1e3
+            took_s = time.monotonic() - begun_s
+            self._chunks, self._busy_ms = self._chunks + 1, took_s * 1e3
+            if not self.is_barrier:
+                self._runner.note_latency(took_s)
         elif self.is_barrier:
             self._alive.publish(to_count(observation.time_ns))  # the answer "nothing new for this tick"
 

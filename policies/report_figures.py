@@ -7,6 +7,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robot.evaluation import wilson
@@ -22,18 +23,24 @@ def success_curve(curve: Sequence[Sequence[float]], base: float, title: str) -> 
         base: success of the untouched base, drawn as a line.
         title: above the figure.
     """
+    figure, axes = plt.subplots(figsize=(7.2, 3.4))
+    draw_success(axes, curve)
+    axes.axhline(base, color=GREY, ls="--", lw=1, label=f"base {100 * base:.0f} %")
+    axes.set(xlabel="env steps", title=title)
+    axes.legend(frameon=False, loc="lower right")
+    return _svg(figure)
+
+
+def draw_success(axes: Axes, curve: Sequence[Sequence[float]]) -> None:
+    """Draw rows of (steps, success, n) with their Wilson intervals; the worst point after the start is marked."""
     steps, values = [row[0] for row in curve], [row[1] for row in curve]
     bounds = [wilson(round(success * n), int(n)) for _, success, n in curve]
-    figure, axes = plt.subplots(figsize=(7.2, 3.4))
     axes.fill_between(steps, [low for low, _ in bounds], [high for _, high in bounds], color=BLUE, alpha=0.18, lw=0)
     axes.plot(steps, values, color=BLUE, marker="o", ms=4)
-    axes.axhline(base, color=GREY, ls="--", lw=1, label=f"base {100 * base:.0f} %")
     if len(curve) > 1:
         worst = min(range(1, len(curve)), key=values.__getitem__)
         axes.plot(steps[worst], values[worst], "v", color=RED, ms=9, label=f"worst {100 * values[worst]:.0f} %")
-    axes.set(xlabel="env steps", ylabel="success", ylim=(-0.02, 1.02), title=title)
-    axes.legend(frameon=False, loc="lower right")
-    return _svg(figure)
+    axes.set(ylabel="success", ylim=(-0.02, 1.02))
 
 
 def histogram(values_ms: Sequence[float], title: str, unit: str = "ms") -> str:

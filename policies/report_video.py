@@ -25,17 +25,14 @@ def encode_episode(episode: Episode, *, rate_hz: float, max_frames: int = 120) -
     """Return an animated WebP of an episode at its recorded speed, thinned to `max_frames`."""
     rows = _rows_with_images(episode)
     stride = max(1, -(-len(rows) // max_frames))
-    frames = [Image.fromarray(draw_frame(episode, row)) for row in rows[::stride]]
-    out = io.BytesIO()
-    frames[0].save(
-        out,
-        "WEBP",
-        save_all=True,
-        append_images=frames[1:],
-        duration=round(1000 * stride / rate_hz),
-        loop=0,
-        quality=60,
-    )
+    return encode_frames([draw_frame(episode, row) for row in rows[::stride]], rate_hz=rate_hz / stride)
+
+
+def encode_frames(frames: Sequence[np.ndarray], *, rate_hz: float) -> bytes:
+    """Return an animated WebP of uint8 RGB frames of one shape (H, W, 3)."""
+    images, out = [Image.fromarray(frame) for frame in frames], io.BytesIO()
+    duration_ms = round(1000 / rate_hz)
+    images[0].save(out, "WEBP", save_all=True, append_images=images[1:], duration=duration_ms, loop=0, quality=60)
     return out.getvalue()
 
 

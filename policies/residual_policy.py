@@ -131,7 +131,7 @@ class ResidualPolicy:
         config: ResidualConfig,
     ) -> None:
         self.base, self.actor, self.states, self.limits, self.config = base, actor, states, limits, config
-        self.spec = replace(base.spec, execution_horizon=1)
+        self.spec = replace(base.spec, execution_horizon=1, execution="receding")
         self.queue = BaseQueue(base)
 
     def reset(self) -> None:

@@ -56,6 +56,8 @@ def new_folder(parent: Path, name: str) -> Path:
 class Run:
     """One run folder. Metrics go to `metrics.jsonl` and TensorBoard, the curve to `curve.json`."""
 
+    METRICS = "metrics.jsonl"
+
     def __init__(self, folder: Path, *, tensorboard: bool = True) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,11 @@ class Run:
     @property
     def policy_path(self) -> Path:
         return self.folder / "policy.safetensors"
+
+    @property
+    def best_path(self) -> Path:
+        """The policy with the highest success in the loop; `policy_path` is the last one."""
+        return self.folder / "best.safetensors"
 
     def write_config(self, verb: str, config: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Write the verb's flags, the settings they resolved to, and where the code came from."""
@@ -87,13 +94,15 @@ class Run:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line of metrics."""
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        with (self.folder / self.METRICS).open("a") as file:
             file.write(json_line({"step": step, **metrics}) + "\n")
         if self._tensorboard:
             if self._writer is None:
                 from torch.utils.tensorboard.writer import SummaryWriter
 
-                self._writer = SummaryWriter(str(self.folder / "tensorboard"))
+                folder = self.folder / "tensorboard"
+                # What an interrupted run logged beyond the state it resumes from is logged again.
+                self._writer = SummaryWriter(str(folder), purge_step=step if folder.exists() else None)
             for name, value in metrics.items():
                 self._writer.add_scalar(name, value, step)
 

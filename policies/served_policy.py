@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from policies.checkpoint import load_policy
+from robot.chunk_runner import ask_after
 from robot.errors import CheckpointMismatch
 from robot.policy import ActionChunk, Policy, PolicySpec
+from robot.types import Array
 
 LATENCY_STEPS = 2
 AGE_GROUP = "learner/parameter_age_s"
@@ -86,12 +88,23 @@ class ServedPolicy:
 
     def act(self, observation: Mapping[str, np.ndarray]) -> ActionChunk:
         """Answer with one set of weights from first to last point."""
+        self._take_offer()
+        return self._signed(self._policy.act(observation))
+
+    def act_after(self, observation: Mapping[str, np.ndarray], prefix: Array) -> ActionChunk:
+        """Answer with the frozen actions handed on where the policy can begin with them."""
+        self._take_offer()
+        return self._signed(ask_after(self._policy, observation, prefix))
+
+    def _take_offer(self) -> None:
         offer, self._offer = self._offer, None
         if offer is not None:
             self._policy, weights = offer
             self._policy.reset()
             self.version, self._made_ns = weights.version, weights.time_ns
-        chunk = replace(self._policy.act(observation), policy_version=self.version)
+
+    def _signed(self, answer: ActionChunk) -> ActionChunk:
+        chunk = replace(answer, policy_version=self.version)
         if self._made_ns is None:
             return chunk
         age_s = np.float64((self._now_ns() - self._made_ns) / 1e9)

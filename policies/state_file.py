@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from robot.checkpoint_file import OWN_ENTRY, read_file
 from robot.errors import CheckpointMismatch
 
 _TENSOR, _ARRAY, _ITEMS = "$tensor", "$array", "$items"
@@ -27,7 +28,7 @@ def _split(node: Any, tensors: dict[str, Tensor]) -> Any:
         name = f"{len(tensors):05d}"
         tensor = torch.from_numpy(np.ascontiguousarray(node)) if isinstance(node, np.ndarray) else node.detach()
         tensors[name] = tensor.cpu().contiguous().clone()
-        return {_ARRAY if isinstance(node, np.ndarray) else _TENSOR: name}
+        return {_ARRAY if isinstance(node, np.ndarray) else _TENSOR: [name, *_layout(tensors[name])]}
     if isinstance(node, dict):
         if all(isinstance(key, str) for key in node):
             return {key: _split(value, tensors) for key, value in node.items()}
@@ -37,18 +38,32 @@ def _split(node: Any, tensors: dict[str, Tensor]) -> Any:
     return node.item() if isinstance(node, np.generic) else node
 
 
+def _layout(tensor: Tensor) -> tuple[str, list[int]]:
+    """Return what the bytes of a tensor do not say; it stands in the skeleton, which the hash covers."""
+    return str(tensor.dtype), list(tensor.shape)
+
+
 def _join(node: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(node, list):
         return [_join(value, tensors) for value in node]
     if not isinstance(node, dict):
         return node
     if node.keys() == {_TENSOR}:
-        return tensors[node[_TENSOR]]
+        return _look_up(node[_TENSOR], tensors)
     if node.keys() == {_ARRAY}:
-        return tensors[node[_ARRAY]].numpy()
+        return _look_up(node[_ARRAY], tensors).numpy()
     if node.keys() == {_ITEMS}:
         return {key: _join(value, tensors) for key, value in node[_ITEMS]}
     return {key: _join(value, tensors) for key, value in node.items()}
+
+
+def _look_up(place: list[Any] | str, tensors: dict[str, Tensor]) -> Tensor:
+    """Return the tensor of a place in the skeleton; files of before the first release name it without its layout."""
+    name, *layout = [place] if isinstance(place, str) else place
+    if name not in tensors or (layout and layout != [*_layout(tensors[name])]):
+        found = _layout(tensors[name]) if name in tensors else "nothing"
+        raise CheckpointMismatch(f"tensor {name}: expected {layout}, found {found}; copy the file again")
+    return tensors[name]
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:
@@ -72,7 +87,7 @@ def write_tree(path: Path, tree: Any) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with draft.open("wb") as file:
-        file.write(save(tensors, metadata={"tandem": json.dumps({"sha256": digest, "tree": text})}))
+        file.write(save(tensors, metadata={OWN_ENTRY: json.dumps({"sha256": digest, "tree": text})}))
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
@@ -81,18 +96,13 @@ def write_tree(path: Path, tree: Any) -> str:
 
 def read_tree(path: Path) -> Any:
     """Read a tree; CheckpointMismatch when the file is absent, foreign or damaged."""
-    if not path.is_file():
-        raise CheckpointMismatch(f"no checkpoint file at {path}")
+    skeleton = read_file(path).skeleton
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
-        raise CheckpointMismatch(f"{path} is not a readable checkpoint ({error}); copy it again") from error
-    if "tandem" not in header:
-        raise CheckpointMismatch(f"{path} was not written by Tandem: its header has no 'tandem'")
-    stored = json.loads(header["tandem"])
-    found = _digest(stored["tree"], tensors)
-    if found != stored["sha256"]:
-        raise CheckpointMismatch(f"{path} is damaged: sha256 expected {stored['sha256']}, found {found}")
-    return _join(json.loads(stored["tree"]), tensors)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointMismatch(f"{path} is not a readable checkpoint: {error}; copy it again") from error
+    try:
+        return _join(skeleton, tensors)
+    except CheckpointMismatch as mismatch:
+        raise CheckpointMismatch(f"{path} is damaged: {mismatch}") from None

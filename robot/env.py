@@ -10,6 +10,7 @@ from robot.control_loop import ControlLoop, World
 from robot.policy import ActionChunk
 from robot.record import TickRecord
 from robot.types import EndReason, Observation
+from robot.units import field_units
 from robot.worlds import Interface
 
 
@@ -28,7 +29,12 @@ class TandemEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.loop = ControlLoop(world)
         station = world.station
         self.interface = Interface(
-            world.observation_shapes, station.action_names, station.control_rate_hz, world.max_steps
+            world.observation_shapes,
+            station.action_names,
+            station.control_rate_hz,
+            world.max_steps,
+            station.joint_names,
+            field_units(station),
         )
         fields: dict[str, spaces.Space[Any]] = {
             name: _field_space(name, shape) for name, shape in world.observation_shapes.items()

@@ -38,7 +38,12 @@ class ActionChunk:
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """What a policy needs and answers; compared with the station before anything moves."""
+    """What a policy needs and answers; compared with the station before anything moves (`robot.preflight`).
+
+    `joint_names` is the order of the joints in its fields, `units` those of its fields and of `action`, as
+    `robot.units` writes them; both may be left undeclared. `execution` is how its chunks are executed
+    (`robot.chunk_runner.Execution.parse`).
+    """
 
     observation_shapes: Mapping[str, tuple[int, ...]]
     action_names: tuple[str, ...]
@@ -46,6 +51,9 @@ class PolicySpec:
     action_horizon: int
     execution_horizon: int
     obs_horizon: int = 1
+    joint_names: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    execution: str = "receding"
 
     def __post_init__(self) -> None:
         if not 1 <= self.execution_horizon <= self.action_horizon:
@@ -67,23 +75,3 @@ class Policy(Protocol):
     def act(self, observation: Mapping[str, np.ndarray]) -> ActionChunk:
         """Return the chunk for one observation (arrays without a batch axis)."""
         ...
-
-
-def check_fit(
-    spec: PolicySpec,
-    observation_shapes: Mapping[str, tuple[int, ...]],
-    action_names: tuple[str, ...],
-    rate_hz: float,
-) -> None:
-    """Raise CheckpointMismatch with every difference, expected against found, before any motion."""
-    wrong = []
-    for name, shape in spec.observation_shapes.items():
-        found = observation_shapes.get(name)
-        if found is None or tuple(found) != tuple(shape):
-            wrong.append(f"observation '{name}': policy expects {tuple(shape)}, world offers {found or 'nothing'}")
-    if tuple(spec.action_names) != tuple(action_names):
-        wrong.append(f"action: policy expects {spec.action_names}, station takes {action_names}")
-    if abs(spec.rate_hz - rate_hz) > 1e-6 * rate_hz:
-        wrong.append(f"rate: policy expects {spec.rate_hz:g} Hz, station runs at {rate_hz:g} Hz")
-    if wrong:
-        raise CheckpointMismatch("the policy does not fit: " + "; ".join(wrong) + "; train it for this station")

@@ -6,6 +6,7 @@ filter, the drivers and the gymnasium spaces are all built from it. SI units; qu
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import GenericAlias
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -19,6 +20,7 @@ from robot.types import Array
 Vector3 = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 STATIONS = Path(__file__).parent / "stations"
+GROUP = "tandem.stations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +239,14 @@ class StationSpec:
         return replace(self, control_rate_hz=control_rate_hz)
 
 
+def _station_paths() -> dict[str, Path]:
+    """Return the station files by name: our own, and those that packages register in `tandem.stations`."""
+    found = {entry.name: Path(entry.load()) for entry in entry_points(group=GROUP)}
+    return found | {path.stem: path for path in STATIONS.glob("*.yaml")}
+
+
 def station_names() -> list[str]:
-    return sorted(path.stem for path in STATIONS.glob("*.yaml"))
+    return sorted(_station_paths())
 
 
 def load_station(name_or_path: str | Path) -> StationSpec:
@@ -246,6 +254,8 @@ def load_station(name_or_path: str | Path) -> StationSpec:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = STATIONS / f"{name_or_path}.yaml"
+        if not path.exists():
+            path = _station_paths().get(str(name_or_path), path)
         if not path.exists():
             raise unknown_name("station", str(name_or_path), station_names())
     if not path.exists():

@@ -8,7 +8,7 @@ lists.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,12 +28,14 @@ GROUP = "tandem.suites"
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """What a world offers a policy; the counterpart of `robot.policy.PolicySpec`."""
+    """What a world offers a policy; the counterpart of `robot.policy.PolicySpec`, units and joints as there."""
 
     observation_shapes: Mapping[str, tuple[int, ...]]
     action_names: tuple[str, ...]
     rate_hz: float
     max_steps: int
+    joint_names: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 class Expert(Protocol):

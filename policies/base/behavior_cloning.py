@@ -19,7 +19,7 @@ from policies.network import initialize, mlp
 from policies.normalization import ActionLimits, StateNormalizer
 from policies.observations import flatten, flatten_batch, state_size
 from policies.run import Run
-from policies.training import LoopConfig, LoopState, train
+from policies.training import Evaluate, LoopConfig, LoopState, train
 from robot.errors import ConfigError
 from robot.policy import ActionChunk, PolicySpec
 
@@ -39,6 +39,7 @@ class BehaviorCloningConfig:
     weight_decay: float = 1e-4
     state_std_floor: float = 0.01  # in the units of the state [m, rad, ...]
     half_range_floor: float = 0.05  # share of the world's action box
+    execution: str = "receding"
 
     def __post_init__(self) -> None:
         if not 1 <= self.execution_horizon <= self.action_horizon:
@@ -170,13 +171,7 @@ class BehaviorCloningLearner:
 
 def build(demonstrations: Demonstrations, config: BehaviorCloningConfig) -> BehaviorCloning:
     """Fit the normalisers on the demonstrations and return an untrained clone."""
-    spec = PolicySpec(
-        demonstrations.observation_shapes,
-        demonstrations.action_names,
-        demonstrations.rate_hz,
-        config.action_horizon,
-        config.execution_horizon,
-    )
+    spec = demonstrations.spec(config.action_horizon, config.execution_horizon, execution=config.execution)
     states = StateNormalizer.fit(demonstrations.states, config.state_std_floor)
     floor = demonstrations.half_range_floor(config.half_range_floor)
     return BehaviorCloning(spec, config, states, ActionLimits.fit(demonstrations.actions, floor))
@@ -188,14 +183,28 @@ def train_base(
     run: Run,
     *,
     seed: int,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 0,
     stop_after: int | None = None,
 ) -> tuple[BehaviorCloning, LoopState]:
-    """Clone the demonstrations and leave the policy at `run.policy_path`; continues a training state held by `run`."""
-    policy = build(demonstrations, config)
+    """Clone the demonstrations and leave the policy at `run.policy_path`; continues a training state held by `run`.
+
+    Args:
+        evaluate: as in `policies.training.train`, every `evaluate_every` gradient steps.
+        stop_after: save and return after this many gradient steps.
+    """
+    policy, sha256 = build(demonstrations, config), demonstrations.sha256
     learner = BehaviorCloningLearner(policy, seed)
     dataset = ChunkDataset.cut(demonstrations.trajectories, config.action_horizon)
     source = ChunkSource(dataset, policy.states, policy.actions, batch_size=config.batch_size, seed=seed)
-    loop = LoopConfig(config.steps, checkpoint_every=5000)
-    state = train(source, learner, loop, run, stop_after=stop_after, title="behaviour cloning")
-    save_policy(run.policy_path, policy, demonstrations_sha256=demonstrations.sha256)
+    state = train(
+        source,
+        learner,
+        LoopConfig.of_base(config.steps, evaluate_every),
+        run,
+        write_policy=lambda path, step: save_policy(path, policy, demonstrations_sha256=sha256, gradient_steps=step),
+        evaluate=evaluate,
+        stop_after=stop_after,
+        title="behaviour cloning",
+    )
     return policy, state

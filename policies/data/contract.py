@@ -1,7 +1,7 @@
 """What the data of a store mean: names, limits and rate, from the station or, for imported data, from the episodes."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from robot.episode import EpisodeInfo
 from robot.errors import ConfigError
 from robot.specs import StationSpec, load_station
 from robot.types import Array
+from robot.units import field_units
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class DataContract:
     action_low: Array
     action_high: Array
     rate_hz: float
+    joint_names: tuple[str, ...] = ()  # empty where an import does not tell
+    units: Mapping[str, str] = field(default_factory=dict)  # of the observation fields, as far as known
 
     def to_json(self) -> dict[str, Any]:
         """Return what an imported episode carries in its metadata as `contract`."""
@@ -49,7 +52,13 @@ def contract_of(infos: Sequence[EpisodeInfo]) -> DataContract:
 
 def station_contract(station: StationSpec) -> DataContract:
     return DataContract(
-        station.observation, station.action_names, station.action_low, station.action_high, station.control_rate_hz
+        station.observation,
+        station.action_names,
+        station.action_low,
+        station.action_high,
+        station.control_rate_hz,
+        station.joint_names,
+        field_units(station),
     )
 
 
@@ -61,6 +70,8 @@ def _from_json(carried: Any, episode_id: str) -> DataContract:
             action_low=np.array(carried["action_low"], np.float64),
             action_high=np.array(carried["action_high"], np.float64),
             rate_hz=float(carried["rate_hz"]),
+            joint_names=tuple(carried.get("joint_names", ())),
+            units=dict(carried.get("units", {})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(

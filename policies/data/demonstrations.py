@@ -1,7 +1,7 @@
 """Demonstrations: collect them from a scripted expert in lock-step, save and load them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from policies.observations import flatten, float_fields
 from policies.starts import start_seed
 from policies.state_file import read_tree, tree_hash, write_tree
 from robot.errors import ConfigError
+from robot.policy import PolicySpec
 from robot.types import Array
 from robot.verb import progress
 from robot.worlds import Expert, Interface, make_env, make_expert
@@ -33,6 +34,8 @@ class Demonstrations:
     rate_hz: float
     trajectories: list[Trajectory]
     tried: int
+    joint_names: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.trajectories:
@@ -46,6 +49,19 @@ class Demonstrations:
                 f"the action box of {self.env_id} must be finite: {self.action_low} to {self.action_high}"
             )
         return share * box / 2
+
+    def spec(self, action_horizon: int, execution_horizon: int, **more: Any) -> PolicySpec:
+        """Return the spec of a policy that learns from these and acts through the same interface."""
+        return PolicySpec(
+            self.observation_shapes,
+            self.action_names,
+            self.rate_hz,
+            action_horizon,
+            execution_horizon,
+            joint_names=self.joint_names,
+            units=self.units,
+            **more,
+        )
 
     @property
     def ticks(self) -> int:
@@ -64,8 +80,8 @@ class Demonstrations:
         return tree_hash(self._tree())
 
     def _tree(self) -> dict[str, Any]:
-        names = ("env_id", "action_names", "action_low", "action_high", "rate_hz", "tried")
-        tree = {name: getattr(self, name) for name in names}
+        names = ("env_id", "action_names", "action_low", "action_high", "rate_hz", "tried", "joint_names")
+        tree = {name: getattr(self, name) for name in names} | {"units": dict(self.units)}
         shapes = {name: list(shape) for name, shape in self.observation_shapes.items()}
         return tree | {"observation_shapes": shapes, "trajectories": [vars(item) for item in self.trajectories]}
 
@@ -79,7 +95,7 @@ class Demonstrations:
         if "trajectories" not in tree:
             raise ConfigError(f"{path} holds no demonstrations")
         tree["observation_shapes"] = {name: tuple(shape) for name, shape in tree["observation_shapes"].items()}
-        tree["action_names"] = tuple(tree["action_names"])
+        tree["action_names"], tree["joint_names"] = tuple(tree["action_names"]), tuple(tree.get("joint_names", ()))
         tree["trajectories"] = [Trajectory(**item) for item in tree["trajectories"]]
         return cls(**tree)
 
@@ -134,6 +150,8 @@ def collect_from(env: Env, expert: Expert, env_id: str, episodes: int, seed: int
         rate_hz=interface.rate_hz,
         trajectories=kept,
         tried=tried,
+        joint_names=tuple(interface.joint_names),
+        units=interface.units,
     )
 
 

@@ -37,6 +37,8 @@ def read_store(
         rate_hz=contract.rate_hz,
         trajectories=[part for episode in episodes for part in cut_episode(episode, chosen.fields)],
         tried=chosen.tried,
+        joint_names=contract.joint_names,
+        units=contract.units,
     )
 
 

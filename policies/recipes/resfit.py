@@ -279,20 +279,14 @@ def finetune(
     """
     source = ResFiT(env, base, demonstrations, config, seed=seed)
 
-    def evaluate_saved(step: int) -> Any:
-        save_policy(run.policy_path, source.policy(), env_steps=step)
-        assert evaluate is not None
-        return evaluate(step, run.policy_path)
-
     loop = LoopConfig(config.env_steps, config.log_every, config.checkpoint_every, config.evaluate_every)
-    state = train(
+    return train(
         source,
         source.learner,
         loop,
         run,
-        evaluate=evaluate_saved if evaluate else None,
+        write_policy=lambda path, step: save_policy(path, source.policy(), env_steps=step),
+        evaluate=evaluate,
         stop_after=stop_after,
         title="resfit",
     )
-    save_policy(run.policy_path, source.policy(), env_steps=source.progress)
-    return state

@@ -65,6 +65,7 @@ class GraphOptions:
     station: str = "fr3_sim"
     task: str = "peg-insert"
     policy: str = ""
+    execution: str = ""  # how the policy's chunks are executed; "": its own way
     operator: str = "scripted"
     record: str = ""
     bag: str = ""
@@ -87,7 +88,9 @@ def describe(options: GraphOptions) -> list[NodeSpec]:
     nodes.append(_spec(options, "robot.ros.episode_node", "episode"))
     if options.policy:
         checkpoint = str(Path(options.policy).absolute())
-        nodes.append(_spec(options, "policies.policy_node", "policy", checkpoint=checkpoint))
+        nodes.append(
+            _spec(options, "policies.policy_node", "policy", checkpoint=checkpoint, execution=options.execution)
+        )
     if options.operator == "scripted":
         nodes.append(_spec(options, "sim.operator_node", "operator", **options.script))
     if options.operator == "page":

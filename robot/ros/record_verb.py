@@ -11,8 +11,10 @@ from robot.episode import EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.lockstep_recording import record_lockstep
+from robot.preflight import examine_file
 from robot.ros.description import GraphOptions, Parameter, describe
 from robot.ros.running_graph import RunningGraph, choose_domain, running_graph
+from robot.specs import load_station
 from robot.types import EndReason
 from robot.verb import Verb, progress
 from robot.worlds import make_operator
@@ -40,6 +42,8 @@ class RecordConfig:
     """`page`: a person in a browser, who also starts and ends the episodes."""
     policy: Path | None = None
     """Checkpoint file or run folder that drives between takeovers."""
+    execution: str = ""
+    """How its chunks are executed: receding[:STEPS], ensemble[:DECAY] or async[:STEPS]; its own way by default."""
     takeovers: str = ""
     """Of the scripted person, beside a policy: `start+steps` in control steps, as `20+30,80+10`."""
     seed: int = 0
@@ -59,10 +63,12 @@ def run_record(config: RecordConfig) -> dict[str, Any]:
         return _record_lockstep(config)
     if config.randomize:
         raise ConfigError("--randomize needs --lockstep: the graph's camera processes know nothing of what is drawn")
+    if config.policy is not None:
+        examine_file(config.policy, load_station(config.station), cameras=config.cameras, execution=config.execution)
     nodes = describe(_options(config))
     print(f"recording {config.episodes} episodes of {config.task} on {config.station} into {config.store}", flush=True)
     begun_s = time.monotonic()
-    with running_graph(nodes, domain_id=choose_domain(config.domain_id)) as graph:
+    with running_graph(nodes, domain_id=choose_domain(config.domain_id), echo=_print_policy) as graph:
         ids = list(_by_hand(graph, config) if config.operator == "page" else _by_script(graph, config))
     store = EpisodeStore(config.store)  # seals what the recorder had no time for
     infos = [info for info in store.episodes() if info.episode_id in ids]
@@ -76,6 +82,12 @@ def run_record(config: RecordConfig) -> dict[str, Any]:
         "episodes": [_facts(info, store) for info in infos],
         "wall_s": time.monotonic() - begun_s,
     }
+
+
+def _print_policy(name: str, line: str) -> None:
+    """Show what the policy says, its first chunk above all."""
+    if name == "policy":
+        print(f"[{name}] {line}", flush=True)
 
 
 def _record_lockstep(config: RecordConfig) -> dict[str, Any]:
@@ -108,8 +120,6 @@ def _is_success(reason: EndReason) -> bool:
 
 
 def _options(config: RecordConfig) -> GraphOptions:
-    if config.policy is not None and not config.policy.exists():
-        raise ConfigError(f"policy {config.policy} does not exist; give a checkpoint file or a run folder")
     script: dict[str, Parameter] = {"script": "watch", "takeovers": config.takeovers}
     if config.policy is None:
         script = {"script": "demonstrate"}
@@ -117,6 +127,7 @@ def _options(config: RecordConfig) -> GraphOptions:
         station=config.station,
         task=config.task,
         policy=str(config.policy or ""),
+        execution=config.execution,
         operator=config.operator,
         record=str(config.store),
         bag=str(config.bag or ""),

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from robot.errors import ConfigError
 from robot.operator.door import PORT
+from robot.preflight import examine_file
 from robot.ros.description import GraphOptions, describe
 from robot.ros.processes import POLL_S, GraphFailed
 from robot.ros.running_graph import RunningGraph, running_graph
+from robot.specs import StationSpec, load_station
 from robot.verb import Verb
 
 
@@ -25,6 +26,8 @@ class UpConfig:
     task: str = "peg-insert"
     policy: Path | None = None
     """Checkpoint file or run folder; without one nobody drives but a person."""
+    execution: str = ""
+    """How its chunks are executed: receding[:STEPS], ensemble[:DECAY] or async[:STEPS]; its own way by default."""
     operator: Literal["scripted", "page", "none"] = "page"
     record: Path | None = None
     """Folder of the episode store."""
@@ -43,6 +46,8 @@ class UpConfig:
 
 def run_up(config: UpConfig) -> dict[str, Any]:
     """Run the graph until SIGINT or SIGTERM."""
+    if config.policy is not None:
+        examine_file(config.policy, _station(config), cameras=config.cameras, execution=config.execution)
     nodes = describe(_options(config))
     if config.domain_id is not None:
         os.environ["ROS_DOMAIN_ID"] = str(config.domain_id)
@@ -72,13 +77,17 @@ def run_up(config: UpConfig) -> dict[str, Any]:
     return {**result, "failure": failure} if failure else result
 
 
+def _station(config: UpConfig) -> StationSpec:
+    station = load_station(config.station)
+    return station.with_rate(config.control_rate_hz) if config.control_rate_hz else station
+
+
 def _options(config: UpConfig) -> GraphOptions:
-    if config.policy is not None and not config.policy.exists():
-        raise ConfigError(f"policy {config.policy} does not exist; give a checkpoint file or a run folder")
     return GraphOptions(
         station=config.station,
         task=config.task,
         policy=str(config.policy or ""),
+        execution=config.execution,
         operator=config.operator,
         record=str(config.record or ""),
         bag=str(config.bag or ""),

@@ -18,7 +18,8 @@ from policies.normalization import ActionLimits, StateNormalizer
 from policies.observations import flatten, flatten_batch, unflatten
 from policies.state_file import read_tree, write_tree
 from robot.errors import CheckpointMismatch, ConfigError
-from robot.policy import Policy, check_fit
+from robot.policy import Policy
+from robot.preflight import compare
 from tests.gates.blocked_peg import BlockedPeg
 from tests.policies.rig import TINY_BASE
 
@@ -97,7 +98,7 @@ def test_the_policy_meets_the_contract_and_is_repeatable(base: BehaviorCloning) 
     env = BlockedPeg()
     interface = env.interface
     assert isinstance(base, Policy)
-    check_fit(base.spec, interface.observation_shapes, interface.action_names, interface.rate_hz)
+    assert all(line.fits for line in compare(base.spec, interface))
     observation, _ = env.reset(seed=0)
     first, second = base.act(observation), base.act(observation)
     assert first.actions.shape == (8, 3)

@@ -89,6 +89,6 @@ def test_worker_processes_give_the_same_episodes_in_the_same_order(base: Behavio
 def test_a_policy_of_another_world_is_refused_before_it_moves() -> None:
     policy = CountingBase(4)
     policy.spec = PolicySpec({"image/wrist": (64, 64, 3)}, ("x", "y", "z"), 10.0, 4, 4)
-    with pytest.raises(CheckpointMismatch, match="image/wrist"):
+    with pytest.raises(CheckpointMismatch, match="camera wrist"):
         evaluate(BlockedPeg, policy, [0])
     assert policy.asked == 0

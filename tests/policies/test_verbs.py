@@ -2,26 +2,16 @@
 
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from robot import worlds
 from robot.cli import main
-from tests.gates.blocked_peg import BlockedPeg, BlockedPegExpert
 
 ENV = "gates/blocked-peg"
 
 
-@pytest.fixture(autouse=True)
-def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    suite = ModuleType("blocked_peg_suite")
-    suite.make_env = lambda name, **options: BlockedPeg(**options)  # type: ignore[attr-defined]
-    suite.make_expert = lambda name, **knobs: BlockedPegExpert(**knobs)  # type: ignore[attr-defined]
-    suite.names = lambda: ["blocked-peg"]  # type: ignore[attr-defined]
-    original = worlds._suite
-    monkeypatch.setattr(worlds, "_suite", lambda env_id: (suite, "blocked-peg") if env_id == ENV else original(env_id))
+pytestmark = pytest.mark.usefixtures("small_world")
 
 
 def tandem(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
