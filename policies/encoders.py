@@ -29,6 +29,8 @@ class ObservationEncoder(nn.Module):
     While training every image is cropped at random (one offset per image), otherwise in the middle.
     """
 
+    archive: Tensor
+
     def __init__(self, shapes: Shapes, config: Any, archive: Tensor | None = None) -> None:
         super().__init__()
         names = cameras(shapes)
@@ -61,7 +63,7 @@ class ObservationEncoder(nn.Module):
         return torch.cat([states, *(head(self.pixels(name, images)) for name, head in self.cameras.items())], dim=-1)
 
     def pixels(self, name: str, images: Mapping[str, Tensor]) -> Tensor:
-        """Return what a camera's network reads: normalised, cropped, (batch, channels, side, side) or frozen features."""
+        """Return what a camera's layers read: cropped pixels (batch, channels, side, side), or frozen features."""
         pixels = images[IMAGE + name].float().movedim(-1, 1) / 255.0
         mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (MEAN, STD))
         pixels = (pixels - mean) / std

@@ -81,6 +81,7 @@ def columns_of(shapes: Shapes, wanted: Iterable[str]) -> np.ndarray:
 def _field(observation: Mapping[str, np.ndarray], name: str, shapes: Shapes) -> np.ndarray:
     if name not in observation:
         raise CheckpointMismatch(
-            f"observation field '{name}' is missing: the policy reads {list(shapes)}, the world gave {list(observation)}"
+            f"observation field '{name}' is missing: the policy reads {list(shapes)}, "
+            f"the world gave {list(observation)}"
         )
     return observation[name]

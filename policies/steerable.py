@@ -157,10 +157,10 @@ class SteerablePolicy:
         shape = (len(states), *self.noise_spec[0])
         if self.config.sampling == "mean":
             return torch.zeros(shape)
-        digest = zlib.crc32(np.ascontiguousarray(states).data)
+        digest = zlib.crc32(np.ascontiguousarray(states).data, self._asked)
         for image in (images or {}).values():
             digest = zlib.crc32(np.ascontiguousarray(image).data, digest)
-        return torch.randn(shape, generator=self._generator.manual_seed((self._asked << 32) + digest))
+        return torch.randn(shape, generator=self._generator.manual_seed(digest))
 
     @torch.inference_mode()
     def act_states(
@@ -205,7 +205,9 @@ class SteerablePolicy:
     @classmethod
     def restore(cls, content: PolicyContent) -> Self:
         """Build the policy of a checkpoint from the checkpoint alone."""
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.config.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in content.config.items()
+        }
         config, spec = cls.Config(**values), content.spec
         archive = content.tensors.get("encoder.archive")
         network = cls.Network(spec.observation_shapes, len(spec.action_names), config, archive)

@@ -37,7 +37,6 @@ DEPENDS = [
     "policies/data/chunks.py",
     "policies/data/demonstrations.py",
     "policies/data/trajectories.py",
-    "policies/encoders.py",
     "policies/evaluation.py",
     "policies/learners/supervised.py",
     "policies/network.py",

@@ -1,8 +1,8 @@
 """Behaviour cloning: one MLP from the observation to a chunk of actions.
 
-With the head `regression` (L1 loss) the chunk is a function of the observation alone: there is no noise to steer by, and
-demonstrations that pass an obstacle left and right are averaged. With `gmm` the network gives a mixture of chunks with
-equal, fixed spread (DPPO, Ren et al. 2024); one number of noise chooses a mode, and its mean is what is executed.
+With the head `regression` (L1 loss) the chunk is a function of the observation alone: there is no noise to steer
+by, and demonstrations that pass an obstacle left and right are averaged. With `gmm` the network gives a mixture of
+chunks of one fixed spread (DPPO, Ren et al. 2024); one number of noise chooses a mode, whose mean is executed.
 """
 
 from collections.abc import Mapping

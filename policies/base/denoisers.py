@@ -6,6 +6,7 @@ numbers whether times come one by one per row (training) or as a column against 
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -48,7 +49,7 @@ class MlpDenoiser(nn.Module):
         self.shape, size, time, hidden = (horizon, action), horizon * action, config.time_features, config.hidden
         self.time = nn.Sequential(SinusoidalTime(time), nn.Linear(time, 2 * time), nn.Mish(), nn.Linear(2 * time, time))
         self.first = nn.Linear(size + time + features, hidden[0])
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden[:-1], hidden[1:]))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.last = nn.Linear(hidden[-1], size)
         self.sizes = [size, time, features]
 

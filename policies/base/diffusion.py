@@ -81,7 +81,9 @@ class DdimSchedule:
 
     def __init__(self, train_steps: int, inference_steps: int, spacing: str) -> None:
         scheduler = DDIMScheduler(
-            num_train_timesteps=train_steps, beta_schedule="squaredcos_cap_v2", timestep_spacing=spacing
+            num_train_timesteps=train_steps,
+            beta_schedule="squaredcos_cap_v2",
+            timestep_spacing=spacing,  # pyright: ignore[reportArgumentType]
         )
         scheduler.set_timesteps(inference_steps)
         self.signal = scheduler.alphas_cumprod.sqrt()  # (train_steps,)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from policies.data.demonstrations import Demonstrations, collect
 from policies.data.episodes import read_store
-from policies.observations import IMAGE, image_shapes
+from policies.observations import image_shapes
 from robot.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def obtain(
     images: Sequence[str] = (),
     image_size: int = 84,
 ) -> tuple[Demonstrations, str]:
-    """Return demonstrations and the sha256 of all of them; collected ones are saved at `keep`, and found there again.
+    """Return demonstrations and their sha256; collected ones are saved at `keep`, and found there again.
 
     Args:
         env_id: the world to collect in; may be None where `data` is given.
@@ -32,34 +32,26 @@ def obtain(
         images: cameras it shall see through; none named: none.
         image_size: side of its images [pixels].
     """
-    demonstrations, sha256 = _find(env_id, data, episodes, seed, keep, images, image_size)
-    pictures = [name for name in image_shapes(demonstrations.observation_shapes) if name.partition("/")[2] in images]
-    absent = [camera for camera in images if f"{IMAGE}{camera}" not in pictures and f"depth/{camera}" not in pictures]
-    if absent:
-        raise ConfigError(f"the demonstrations have no images of {absent}: record them, or leave out --images")
-    return demonstrations.select(fields, pictures), sha256
-
-
-def _find(
-    env_id: str | None,
-    data: Path | None,
-    episodes: int,
-    seed: int,
-    keep: Path,
-    images: Sequence[str],
-    image_size: int,
-) -> tuple[Demonstrations, str]:
     if data is None and keep.is_file():
         data = keep
     if data is not None:
         if not data.exists():
             raise ConfigError(f"no demonstrations at {data}: give a demonstrations file or an episode store's folder")
         is_store = data.is_dir()
-        demonstrations = (
-            read_store(data, images=images, image_size=image_size) if is_store else Demonstrations.load(data)
-        )
-        return demonstrations, demonstrations.sha256
-    if env_id is None:
+        found = read_store(data, images=images, image_size=image_size) if is_store else Demonstrations.load(data)
+        sha256 = found.sha256
+    elif env_id is None:
         raise ConfigError("nothing to learn from: give --env (its scripted expert demonstrates) or --data")
-    demonstrations = collect(env_id, episodes, seed, images=images, image_size=image_size)
-    return demonstrations, demonstrations.save(keep)
+    else:
+        found = collect(env_id, episodes, seed, images=images, image_size=image_size)
+        sha256 = found.save(keep)
+    return found.select(fields, images_from(found, images)), sha256
+
+
+def images_from(demonstrations: Demonstrations, cameras: Sequence[str]) -> list[str]:
+    """Return the image fields of the named cameras, depth included; ConfigError where a camera has none."""
+    names = [name for name in image_shapes(demonstrations.observation_shapes) if name.partition("/")[2] in cameras]
+    absent = set(cameras) - {name.partition("/")[2] for name in names}
+    if absent:
+        raise ConfigError(f"the demonstrations have no images of {sorted(absent)}: record them, or leave out --images")
+    return names

@@ -56,7 +56,7 @@ class SupervisedLearner:
             group["lr"] = learning_rate(self.config, self.updates)
         seed = int(torch.randint(SEEDS, (), generator=self.generator))
         is_short = self.config.precision == "bfloat16"
-        with seeded(seed), torch.autocast(self.config.device, torch.bfloat16, enabled=is_short):
+        with seeded(seed), torch.autocast(torch.device(self.config.device).type, torch.bfloat16, enabled=is_short):
             loss = self.loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
@@ -86,7 +86,7 @@ class SupervisedLearner:
 
 
 def learning_rate(config: BaseConfig, update: int) -> float:
-    """Return the rate of an update, counted from 0: a linear rise over `warmup_steps`, then constant or half a cosine."""
+    """Return the rate of an update, counted from 0: a rise over `warmup_steps`, then constant or half a cosine."""
     if update < config.warmup_steps:
         return config.learning_rate * (update + 1) / config.warmup_steps
     if not config.cosine:
