@@ -39,7 +39,9 @@ def store(replay: Replay, transitions: Iterable[Transition]) -> None:
 def relabel(queue: BaseQueue, trajectory: Trajectory, shapes: Shapes) -> np.ndarray:
     """Return the base action due at each of the T + 1 states, the base reset at the episode's start."""
     queue.reset()
-    return np.array([queue.pop(unflatten(state, shapes))[0] for state in trajectory.states])
+    images = [{name: seen[t] for name, seen in trajectory.images.items()} for t in range(len(trajectory.states))]
+    observations = (unflatten(state, shapes) | seen for state, seen in zip(trajectory.states, images, strict=True))
+    return np.array([queue.pop(observation)[0] for observation in observations])
 
 
 def trajectory_transitions(

@@ -15,7 +15,6 @@ from robot.checkpoint_file import find_policy
 from robot.errors import ConfigError
 from robot.evaluation import paired_difference
 from robot.verb import Verb
-from robot.worlds import make_env
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,11 @@ def run(config: EvalConfig) -> dict[str, Any]:
 
 def _show_fit(path: Path, config: EvalConfig, seed: int) -> None:
     """Print the pre-flight of a policy in the world; one that does not fit is refused."""
-    env = make_env(config.env)
+    policy = load_policy(path)
+    env = build_world(config.env, policy.spec)
     try:
         print(f"{path}:")
-        show_fit(env, load_policy(path), config.execution, seed)
+        show_fit(env, policy, config.execution, seed)
     finally:
         env.close()
 

@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from policies.data.demonstrations import Env, interface_of
+from policies.data.demonstrations import Env, interface_of, seeing_env
+from policies.observations import cameras, image_shapes
 from policies.run import write_json
 from policies.starts import evaluation_starts
 from robot import preflight
 from robot.chunk_runner import ChunkRunner
 from robot.errors import ConfigError
 from robot.evaluation import Success
-from robot.policy import Policy
+from robot.policy import Policy, PolicySpec
 from robot.types import NS_PER_S
-from robot.worlds import make_env
 
 EnvFactory = Callable[[], Env]
 World = str | EnvFactory  # an environment id, or a picklable factory
@@ -54,8 +55,12 @@ class Evaluation:
         return float(np.mean(steps)) if steps else float("nan")
 
 
-def build_world(world: World) -> Env:
-    return make_env(world) if isinstance(world, str) else world()
+def build_world(world: World, spec: PolicySpec, **options: Any) -> Env:
+    """Build a world; one that is named shows what the policy's cameras see, and is given `options`."""
+    if not isinstance(world, str):
+        return world()
+    sizes = [shape[0] for shape in image_shapes(spec.observation_shapes).values()]
+    return seeing_env(world, cameras(spec.observation_shapes), sizes[0] if sizes else 0, **options)
 
 
 def roll_out(env: Env, policy: Policy, seed: int, execution: str = "") -> EpisodeResult:
@@ -99,13 +104,13 @@ def roll_out_all(env: Env, policy: Policy, seeds: Sequence[int], execution: str 
 _env: Env | None = None  # of a worker process
 
 
-def _start_worker(world: World) -> None:
+def _start_worker(world: World, spec: PolicySpec) -> None:
     global _env  # noqa: PLW0603 (one world per worker process)
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loop decides when an interrupt ends the work
     torch.set_num_threads(1)
-    _env = build_world(world)
+    _env = build_world(world, spec)
 
 
 def _work(policy_path: Path, seeds: Sequence[int], execution: str) -> list[EpisodeResult]:
@@ -140,15 +145,22 @@ class Evaluator:
             self._env.close()
 
     def evaluate(self, policy_path: Path, seeds: Sequence[int]) -> Evaluation:
-        """Load the policy from its checkpoint and run one episode from each start."""
-        from policies.checkpoint import load_policy
+        """Load the policy from its checkpoint and run one episode from each start.
+
+        The first policy decides which cameras the world shows.
+        """
+        from policies.checkpoint import load_policy, read_content
 
         if self.workers == 0:
-            self._env = self._env or build_world(self.world)
-            return Evaluation(tuple(roll_out_all(self._env, load_policy(policy_path), seeds, self.execution)))
+            policy = load_policy(policy_path)
+            self._env = self._env or build_world(self.world, policy.spec)
+            return Evaluation(tuple(roll_out_all(self._env, policy, seeds, self.execution)))
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                self.workers, multiprocessing.get_context("spawn"), _start_worker, (self.world,)
+                self.workers,
+                multiprocessing.get_context("spawn"),
+                _start_worker,
+                (self.world, read_content(policy_path).spec),
             )
         # Small dealt shares keep both cores busy to the end; order is restored below.
         shares = [list(seeds[start::count]) for count in [min(4 * self.workers, len(seeds))] for start in range(count)]
@@ -180,7 +192,7 @@ def evaluate(world: World, policy: Policy | Path, seeds: Sequence[int], workers:
         with Evaluator(world, workers) as evaluator:
             return evaluator.evaluate(policy, seeds)
     if workers == 0:
-        env = build_world(world)
+        env = build_world(world, policy.spec)
         try:
             return Evaluation(tuple(roll_out_all(env, policy, seeds)))
         finally:

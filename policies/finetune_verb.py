@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from policies.checkpoint import load_module, load_policy, module_entries, read_content
-from policies.data.demonstrations import Demonstrations
+from policies.data.demonstrations import Demonstrations, seeing_env
 from policies.data.sources import obtain
 from policies.evaluation import Evaluation, Evaluator, curve_point
+from policies.observations import cameras, image_shapes, vector_shapes
 from policies.presets import resolve
 from policies.run import Run, new_folder, resumed, write_json
 from policies.starts import evaluation_starts
@@ -20,7 +21,6 @@ from robot.checkpoint_file import find_policy
 from robot.errors import ConfigError, unknown_name
 from robot.evaluation import paired_difference
 from robot.verb import Verb
-from robot.worlds import make_env
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class FinetuneConfig:
     """Successful demonstrations to collect where no --data is given."""
     data: Path | None = None
     """A demonstrations file or the folder of an episode store."""
+    fields: tuple[str, ...] = ()
+    """Vectors of the observation that the base reads; none named: all."""
+    images: tuple[str, ...] = ()
+    """Cameras that the base sees through; none named: none."""
+    image_size: int = 84
+    """Side of its square images [pixels]."""
     steps: int | None = None
     """Environment steps, warm-up included; None: the preset's."""
     seed: int = 0
@@ -78,12 +84,22 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     )
     folder = Run(out)
     folder.write_config("finetune", asdict(config), asdict(settings))
-    demonstrations, demos_sha256 = obtain(config.env, config.data, config.demos, config.seed, out / "demos.safetensors")
+    fields, images, image_size = base_fields(config)
+    demonstrations, demos_sha256 = obtain(
+        config.env,
+        config.data,
+        config.demos,
+        config.seed,
+        out / "demos.safetensors",
+        fields=fields,
+        images=images,
+        image_size=image_size,
+    )
     base_path = obtain_base(config, demonstrations, out)
     with Evaluator(config.env, config.workers) as evaluator:
         before = evaluator.evaluate(base_path, evaluation_starts(config.eval_episodes))
         print(f"base: {before.success}")
-        env = make_env(config.env)
+        env = seeing_env(config.env, images, image_size)
         state = recipe.finetune(
             env,
             load_policy(base_path),
@@ -123,11 +139,27 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     return result
 
 
+def given_base(config: FinetuneConfig) -> Path | None:
+    """Return the policy file that --base is, or None where it names a kind."""
+    given = Path(config.base)
+    return find_policy(given) if given.exists() else None
+
+
+def base_fields(config: FinetuneConfig) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Return the vectors and cameras that the base reads, and the side of its images: its own where it is given."""
+    path = given_base(config)
+    if path is None:
+        return config.fields, config.images, config.image_size
+    shapes = read_content(path).spec.observation_shapes
+    sizes = [shape[0] for shape in image_shapes(shapes).values()]
+    return tuple(vector_shapes(shapes)), cameras(shapes), sizes[0] if sizes else config.image_size
+
+
 def obtain_base(config: FinetuneConfig, demonstrations: Demonstrations, out: Path) -> Path:
     """Return the policy file of the base: the given one, or one trained here from the demonstrations."""
-    given = Path(config.base)
-    if given.exists():
-        return find_policy(given)
+    path, given = given_base(config), Path(config.base)
+    if path is not None:
+        return path
     kinds = module_entries("tandem.bases")
     if config.base not in kinds:
         if "/" in config.base or given.suffix:

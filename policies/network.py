@@ -1,6 +1,8 @@
-"""Multi-layer perceptrons."""
+"""Multi-layer perceptrons, seeded drawing, moving averages: what networks share."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -23,6 +25,29 @@ def initialize(network: nn.Module, generator: torch.Generator, gain: float = 2.0
         if isinstance(module, nn.Linear):
             nn.init.orthogonal_(module.weight, gain, generator=generator)
             nn.init.zeros_(module.bias)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from torch's global generators as if seeded with `seed`, and leave them afterwards as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+class SinusoidalTime(nn.Module):
+    """Sines, then cosines, of a time at `size` / 2 frequencies from 1 down to 1 / 10 000 (Vaswani et al. 2017)."""
+
+    frequencies: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        exponents = torch.arange(size // 2) * (-math.log(10_000.0) / (size // 2 - 1))
+        self.register_buffer("frequencies", exponents.exp(), persistent=False)
+
+    def forward(self, times: Tensor) -> Tensor:
+        angles = times[..., None] * self.frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 def polyak(target: Sequence[Tensor], live: Sequence[Tensor], tau: float) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gymnasium.wrappers import RenderCollection
 
 from policies.checkpoint import load_policy
-from policies.evaluation import roll_out_all
+from policies.evaluation import build_world, roll_out_all
 from policies.report_video import encode_frames
 from robot.worlds import make_env
 
@@ -21,11 +22,12 @@ def film(env_id: str, policy_path: Path, seeds: Sequence[int], folder: Path) -> 
     """
     if "rgb_array" not in _render_modes(env_id):
         return []
-    env = RenderCollection(make_env(env_id, render_mode="rgb_array"), pop_frames=True)
+    policy = load_policy(policy_path)
+    world: Any = build_world(env_id, policy.spec, render_mode="rgb_array")
+    env = RenderCollection(world, pop_frames=True)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     try:
-        policy = load_policy(policy_path)
         for number, seed in enumerate(seeds):
             (result,) = roll_out_all(env, policy, [seed])
             frames = [np.asarray(frame) for frame in env.render() or ()]

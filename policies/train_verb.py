@@ -38,6 +38,12 @@ class TrainConfig:
     """Successful demonstrations to collect where no --data is given."""
     data: Path | None = None
     """A demonstrations file or the folder of an episode store."""
+    fields: tuple[str, ...] = ()
+    """Vectors of the observation that the base reads; none named: all."""
+    images: tuple[str, ...] = ()
+    """Cameras that the base sees through; none named: none."""
+    image_size: int = 84
+    """Side of its square images [pixels]."""
     steps: int | None = None
     """Gradient steps; None: the preset's."""
     seed: int = 0
@@ -80,7 +86,16 @@ def run(config: TrainConfig) -> dict[str, Any]:
     print(f"train: {config.base} ({config.preset}), from {config.data or config.env}, seed {config.seed}, into {out}")
     folder = Run(out)
     folder.write_config("train", asdict(config), asdict(settings))
-    demonstrations, sha256 = obtain(config.env, config.data, config.demos, config.seed, out / "demos.safetensors")
+    demonstrations, sha256 = obtain(
+        config.env,
+        config.data,
+        config.demos,
+        config.seed,
+        out / "demos.safetensors",
+        fields=config.fields,
+        images=config.images,
+        image_size=config.image_size,
+    )
     state, best = _train(config, module, demonstrations, settings, folder)
     curves = draw_curves(out)
     result: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """Training chunks: for every step the actions of the next `horizon` steps, never across an episode's end."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,15 @@ class ChunkDataset:
     states: np.ndarray  # (n, state)
     chunks: np.ndarray  # (n, horizon, action), station units
     mask: np.ndarray  # (n, horizon)
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)  # (n, H, W[, 3]) per camera field
 
     @classmethod
     def cut(cls, trajectories: Sequence[Trajectory], horizon: int) -> "ChunkDataset":
         chunks, masks = zip(*(cut_chunks(trajectory.actions, horizon) for trajectory in trajectories), strict=True)
         states = np.concatenate([trajectory.states[:-1] for trajectory in trajectories])
-        return cls(states, np.concatenate(chunks), np.concatenate(masks))
+        names = trajectories[0].images
+        images = {name: np.concatenate([trajectory.images[name][:-1] for trajectory in trajectories]) for name in names}
+        return cls(states, np.concatenate(chunks), np.concatenate(masks), images)
 
     @property
     def actions(self) -> np.ndarray:
@@ -42,11 +45,16 @@ def cut_chunks(actions: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarra
 
 @dataclass(frozen=True)
 class ChunkBatch:
-    """Normalised tensors of one gradient step."""
+    """Normalised tensors of one gradient step; images as the cameras gave them."""
 
     states: Tensor
     chunks: Tensor
     mask: Tensor  # (batch, horizon, 1)
+    images: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def to(self, device: str) -> "ChunkBatch":
+        images = {name: image.to(device) for name, image in self.images.items()}
+        return ChunkBatch(self.states.to(device), self.chunks.to(device), self.mask.to(device), images)
 
 
 class ChunkSource:
@@ -58,13 +66,15 @@ class ChunkSource:
         self.states = torch.from_numpy(states.normalize(dataset.states))
         self.chunks = torch.from_numpy(actions.normalize(dataset.chunks).astype(np.float32))
         self.mask = torch.from_numpy(dataset.mask)[..., None]
+        self.images = {name: torch.from_numpy(images) for name, images in dataset.images.items()}
         self.batch_size, self.progress = batch_size, 0
         self.generator = torch.Generator().manual_seed(seed)
 
     def next(self) -> ChunkBatch:
         index = torch.randint(len(self.states), (self.batch_size,), generator=self.generator)
         self.progress += 1
-        return ChunkBatch(self.states[index], self.chunks[index], self.mask[index])
+        images = {name: images[index] for name, images in self.images.items()}
+        return ChunkBatch(self.states[index], self.chunks[index], self.mask[index], images)
 
     def metrics(self) -> dict[str, float]:
         return {}

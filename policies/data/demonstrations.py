@@ -1,7 +1,7 @@
 """Demonstrations: collect them from a scripted expert in lock-step, save and load them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from policies.data.trajectories import Trajectory
-from policies.observations import flatten, float_fields
+from policies.observations import columns_of, flatten, image_shapes, images_of, vector_shapes
 from policies.starts import start_seed
 from policies.state_file import read_tree, tree_hash, write_tree
 from robot.errors import ConfigError
@@ -40,6 +40,22 @@ class Demonstrations:
     def __post_init__(self) -> None:
         if not self.trajectories:
             raise ConfigError(f"{self.env_id}: no demonstrations: collect or record at least one success")
+
+    def select(self, fields: Sequence[str] = (), images: Sequence[str] = ()) -> "Demonstrations":
+        """Return the demonstrations as a policy would see them that reads these fields only.
+
+        Args:
+            fields: vectors to keep; none named: all.
+            images: images to keep, `image/<camera>` or `depth/<camera>`; none named: none.
+        """
+        vectors, pictures = vector_shapes(self.observation_shapes), image_shapes(self.observation_shapes)
+        absent = [name for name in images if name not in pictures]
+        if absent:
+            raise ConfigError(f"{self.env_id}: the demonstrations have no {absent}, they have {list(pictures)}")
+        columns = columns_of(vectors, fields or vectors)
+        shapes = {name: vectors[name] for name in fields or vectors} | {name: pictures[name] for name in images}
+        kept = [trajectory.select(columns, dict.fromkeys(images)) for trajectory in self.trajectories]
+        return replace(self, observation_shapes=shapes, trajectories=kept)
 
     def half_range_floor(self, share: float) -> Array:
         """Return `share` of the action box's half range, per dimension; for a box of +-1 it is `share` itself."""
@@ -83,7 +99,7 @@ class Demonstrations:
         names = ("env_id", "action_names", "action_low", "action_high", "rate_hz", "tried", "joint_names")
         tree = {name: getattr(self, name) for name in names} | {"units": dict(self.units)}
         shapes = {name: list(shape) for name, shape in self.observation_shapes.items()}
-        return tree | {"observation_shapes": shapes, "trajectories": [vars(item) for item in self.trajectories]}
+        return tree | {"observation_shapes": shapes, "trajectories": [_plain(item) for item in self.trajectories]}
 
     def save(self, path: Path) -> str:
         """Write the file; return its sha256."""
@@ -100,20 +116,44 @@ class Demonstrations:
         return cls(**tree)
 
 
+def _plain(trajectory: Trajectory) -> dict[str, Any]:
+    """Return what is hashed and written; without images as it was before there were any."""
+    return {name: value for name, value in vars(trajectory).items() if name != "images" or value}
+
+
 def demonstrate(env: Env, expert: Expert, seed: int) -> Trajectory:
     """Run the expert once from one start."""
-    shapes = float_fields(interface_of(env))
+    shapes = interface_of(env).observation_shapes
     observation, _ = env.reset(seed=seed)
     expert.reset(seed)
-    states, actions, rewards = [flatten(observation, shapes)], [], []
+    states, images, actions, rewards = [flatten(observation, shapes)], [images_of(observation, shapes)], [], []
     terminated = truncated = False
     while not (terminated or truncated):
         action = np.asarray(expert.act(observation), np.float64)
         observation, reward, terminated, truncated, info = env.step(action)
         states.append(flatten(observation, shapes))
+        images.append(images_of(observation, shapes))
         actions.append(np.array(info["executed_action"], np.float64))
         rewards.append(float(reward))
-    return Trajectory(np.array(states), np.array(actions), np.array(rewards), bool(terminated), bool(truncated), seed)
+    return Trajectory(
+        np.array(states),
+        np.array(actions),
+        np.array(rewards),
+        bool(terminated),
+        bool(truncated),
+        seed,
+        {name: np.stack([seen[name] for seen in images]) for name in image_shapes(shapes)},
+    )
+
+
+def seeing_env(env_id: str, images: Sequence[str], image_size: int, **options: Any) -> Env:
+    """Build a world that shows what the named cameras see; ConfigError where it has none to show."""
+    if not images:
+        return make_env(env_id, **options)
+    try:
+        return make_env(env_id, images=tuple(images), image_size=image_size, **options)
+    except TypeError as error:
+        raise ConfigError(f"{env_id} gives no images ({error}): leave out --images {' '.join(images)}") from error
 
 
 def interface_of(env: Env) -> Interface:
@@ -143,7 +183,7 @@ def collect_from(env: Env, expert: Expert, env_id: str, episodes: int, seed: int
     assert isinstance(box, spaces.Box)
     return Demonstrations(
         env_id=env_id,
-        observation_shapes=float_fields(interface),
+        observation_shapes={name: tuple(shape) for name, shape in interface.observation_shapes.items()},
         action_names=tuple(interface.action_names),
         action_low=box.low.astype(np.float64),
         action_high=box.high.astype(np.float64),
@@ -155,9 +195,20 @@ def collect_from(env: Env, expert: Expert, env_id: str, episodes: int, seed: int
     )
 
 
-def collect(env_id: str, episodes: int, seed: int, **knobs: Any) -> Demonstrations:
-    """Collect successes of the scripted expert of `env_id` in lock-step; `knobs` go to the expert."""
-    env = make_env(env_id)
+def collect(
+    env_id: str, episodes: int, seed: int, *, images: Sequence[str] = (), image_size: int = 84, **knobs: Any
+) -> Demonstrations:
+    """Collect successes of the scripted expert of `env_id` in lock-step; `knobs` go to the expert.
+
+    Args:
+        env_id: the world.
+        episodes: how many successes.
+        seed: of the starts and of the expert.
+        images: cameras to see through, as `image/<camera>`.
+        image_size: side of those images [pixels].
+        knobs: how the expert is made worse.
+    """
+    env = seeing_env(env_id, images, image_size)
     try:
         return collect_from(env, make_expert(env_id, **knobs), env_id, episodes, seed)
     finally:

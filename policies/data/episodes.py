@@ -9,33 +9,45 @@ import numpy as np
 from policies.data.contract import DataContract, contract_of
 from policies.data.demonstrations import Demonstrations
 from policies.data.trajectories import Trajectory
+from policies.observations import DEPTH, IMAGE
 from robot.curation import read_flags
 from robot.episode import Episode
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
+from robot.observation import square
 from robot.types import EndReason
 
 
 def read_store(
-    path: Path, *, task: str | None = None, end_reasons: Sequence[EndReason] = (EndReason.SUCCESS,)
+    path: Path,
+    *,
+    task: str | None = None,
+    end_reasons: Sequence[EndReason] = (EndReason.SUCCESS,),
+    images: Sequence[str] = (),
+    image_size: int = 84,
 ) -> Demonstrations:
     """Read the episodes of one task that ended as wanted; discarded and flagged ones are left out.
 
     Args:
         path: folder of the store.
         task: needed only where the store holds several.
+        end_reasons: how an episode must have ended.
+        images: cameras whose images are read too, square and shrunk as a policy gets them.
+        image_size: side of those images [pixels].
     """
     chosen = open_episodes(path, task=task, end_reasons=end_reasons)
     episodes, contract = chosen.episodes, chosen.contract
     first = episodes[0]
+    shapes = {name: first.columns[f"observation/{name}"].shape[1:] for name in chosen.fields}
+    trajectories = [part for episode in episodes for part in cut_episode(episode, chosen.fields, images, image_size)]
     return Demonstrations(
         env_id=f"{first.info.station}/{first.info.task}",
-        observation_shapes={name: first.columns[f"observation/{name}"].shape[1:] for name in chosen.fields},
+        observation_shapes=shapes | {name: seen.shape[1:] for name, seen in trajectories[0].images.items()},
         action_names=contract.action_names,
         action_low=contract.action_low,
         action_high=contract.action_high,
         rate_hz=contract.rate_hz,
-        trajectories=[part for episode in episodes for part in cut_episode(episode, chosen.fields)],
+        trajectories=trajectories,
         tried=chosen.tried,
         joint_names=contract.joint_names,
         units=contract.units,
@@ -75,7 +87,9 @@ def open_episodes(
     return ChosenEpisodes(episodes, fields, contract, len(infos))
 
 
-def cut_episode(episode: Episode, fields: Sequence[str]) -> Iterator[Trajectory]:
+def cut_episode(
+    episode: Episode, fields: Sequence[str], images: Sequence[str] = (), image_size: int = 84
+) -> Iterator[Trajectory]:
     """Yield the stretches of consecutive ticks that executed an action.
 
     A stretch's final state is the observation of the tick after it; the last tick of an episode has none, so its own
@@ -93,6 +107,7 @@ def cut_episode(episode: Episode, fields: Sequence[str]) -> Iterator[Trajectory]
             rewards=rewards[rows],
             terminated=bool(columns["terminated"][last]),
             truncated=bool(columns["truncated"][last]) or (after == last and not columns["terminated"][last]),
+            images=dict(_images(episode, camera, [*rows, after], image_size) for camera in images),
         )
 
 
@@ -125,3 +140,9 @@ def flat_states(episode: Episode, fields: Sequence[str]) -> np.ndarray:
 
 def _observed(episode: Episode) -> list[str]:
     return [name.removeprefix("observation/") for name in episode.columns if name.startswith("observation/")]
+
+
+def _images(episode: Episode, camera: str, rows: Sequence[int], size: int) -> tuple[str, np.ndarray]:
+    """Return the field of a camera, and its newest image at each row; a depth image keeps its 16 bits."""
+    seen = np.stack([square(episode.image(camera, int(row)), size) for row in rows])
+    return (IMAGE if seen.ndim == 4 else DEPTH) + camera, seen

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from policies.base.behavior_cloning import BehaviorCloning, BehaviorCloningLearner, build
+from policies.base.behavior_cloning import BehaviorCloning, build
 from policies.checkpoint import load_policy, read_content, restore_policy, save_policy
 from policies.data.chunks import ChunkBatch, ChunkDataset, ChunkSource, cut_chunks
 from policies.data.demonstrations import Demonstrations
 from policies.data.trajectories import Trajectory
+from policies.learners.supervised import SupervisedLearner
 from policies.normalization import ActionLimits, StateNormalizer
 from policies.observations import flatten, flatten_batch, unflatten
 from policies.state_file import read_tree, write_tree
@@ -66,7 +67,7 @@ def test_chunks_never_cross_an_end_and_the_last_action_repeats_under_a_mask() ->
 
 
 def test_padded_steps_do_not_count_in_the_loss(demonstrations: Demonstrations) -> None:
-    learner = BehaviorCloningLearner(build(demonstrations, TINY_BASE), seed=0)
+    learner = SupervisedLearner(build(demonstrations, TINY_BASE), seed=0)
     network = learner.policy.network
     states, chunks = torch.randn(4, 8), torch.zeros(4, 8, 3)
     mask = torch.zeros(4, 8, 1)
@@ -80,7 +81,7 @@ def test_padded_steps_do_not_count_in_the_loss(demonstrations: Demonstrations) -
 
 def test_the_loss_falls(demonstrations: Demonstrations) -> None:
     policy = build(demonstrations, TINY_BASE)
-    learner = BehaviorCloningLearner(policy, seed=0)
+    learner = SupervisedLearner(policy, seed=0)
     dataset = ChunkDataset.cut(demonstrations.trajectories, 8)
     source = ChunkSource(dataset, policy.states, policy.actions, batch_size=64, seed=0)
     losses = [float(learner.update(source.next())["loss"]) for _ in range(200)]

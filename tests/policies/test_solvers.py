@@ -1,0 +1,83 @@
+"""Our solvers and denoisers against the published ones: diffusers' loop, and the plain form of each network."""
+
+import importlib.util
+from types import SimpleNamespace
+
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
+
+from policies.base.conditional_unet import ConditionalUnet
+from policies.base.denoisers import each_step
+from policies.bench import PlainMlp, PlainUnet, solve_plainly
+from policies.data.demonstrations import Demonstrations
+from policies.network import seeded
+from tests.policies.families import make
+
+
+@pytest.mark.parametrize(("spacing", "count"), [("trailing", 5), ("trailing", 20), ("leading", 8), ("leading", 16)])
+@pytest.mark.parametrize("name", ["diffusion", "diffusion-unet"])
+@torch.inference_mode()
+def test_the_solver_is_diffusers_ddim(name: str, spacing: str, count: int, demonstrations: Demonstrations) -> None:
+    """`leading` for any number of steps, `trailing` where it divides the training's: else diffusers misses its grid."""
+    policy = make(name, demonstrations, inference_steps=count, spacing=spacing)
+    features, noise = torch.randn(7, 8), torch.randn(7, 8, 3)
+    plain = (PlainMlp if name == "diffusion" else PlainUnet)(policy.network.denoiser)
+    expected = solve_plainly(plain, features, noise, train_steps=20, count=count, spacing=spacing)
+    assert (policy.decode(features, noise) - expected).abs().max() < 1e-4
+
+
+@torch.inference_mode()
+def test_conditions_are_the_same_row_by_row_and_all_at_once(demonstrations: Demonstrations) -> None:
+    times = torch.tensor([19.0, 7.0, 0.0])
+    for name in ("diffusion", "diffusion-unet", "diffusion-transformer"):
+        denoiser = make(name, demonstrations).network.denoiser
+        features, folded = torch.randn(4, 8), denoiser.fold(torch.randn(4, 8, 3))
+        for time, condition in zip(times, each_step(denoiser, features, times), strict=True):
+            alone = denoiser.condition(features, time.expand(4))
+            torch.testing.assert_close(denoiser(folded, condition), denoiser(folded, alone), atol=1e-5, rtol=0)
+
+
+def test_a_trailing_grid_that_does_not_divide_ends_at_no_noise() -> None:
+    """Each step goes to the next time of the grid: diffusers steps by the rounded-down ratio and falls beside it."""
+    from policies.base.diffusion import DdimSchedule
+
+    schedule = DdimSchedule(20, 8, "trailing")
+    assert schedule.times.tolist() == [19, 17, 14, 11, 9, 7, 4, 1]
+    for (_, _, next_signal, next_noise), (signal, noise, _, _) in zip(schedule.steps, schedule.steps[1:]):
+        assert (next_signal, next_noise) == (signal, noise)
+    assert schedule.steps[-1][2:] == (1.0, 0.0)
+
+
+def test_the_noise_schedule_is_that_of_training_too(demonstrations: Demonstrations) -> None:
+    policy = make("diffusion", demonstrations)
+    scheduler = DDIMScheduler(num_train_timesteps=20, beta_schedule="squaredcos_cap_v2")
+    chunks, noise, times = torch.rand(20, 8, 3), torch.randn(20, 8, 3), torch.arange(20)
+    schedule = policy.network.schedule
+    ours = schedule.signal[times, None, None] * chunks + schedule.noise[times, None, None] * noise
+    torch.testing.assert_close(ours, scheduler.add_noise(chunks, noise, times))  # pyright: ignore[reportArgumentType]
+
+
+def test_the_unet_is_lerobots_on_the_same_weights() -> None:
+    if importlib.util.find_spec("lerobot") is None:
+        pytest.skip("lerobot is not installed here: make test CONSTRAINTS=constraints/lerobot.txt")
+    from lerobot.policies.diffusion.modeling_diffusion import (  # pyright: ignore[reportMissingImports]
+        DiffusionConditionalUnet1d,
+    )
+
+    settings = {"kernel_size": 5, "n_groups": 8, "diffusion_step_embed_dim": 16, "down_dims": (16, 32)}
+    action = SimpleNamespace(shape=(3,))
+    config = SimpleNamespace(
+        **settings, use_film_scale_modulation=True, action_feature=action, gradient_checkpointing=False
+    )
+    ours_config = SimpleNamespace(kernel=5, groups=8, time_features=16, channels=(16, 32))
+    with seeded(0):
+        theirs = DiffusionConditionalUnet1d(config, global_cond_dim=8).eval()
+    ours = ConditionalUnet(8, 3, 8, ours_config).eval()
+    ours.load_state_dict(theirs.state_dict())
+    chunks, features, times = torch.randn(5, 8, 3), torch.randn(5, 8), torch.arange(5).float()
+    with torch.inference_mode():
+        expected: Tensor = theirs(chunks, times, global_cond=features)
+        found = ours.unfold(ours(ours.fold(chunks), ours.condition(features, times)))
+    assert (found - expected).abs().max() < 1e-5
