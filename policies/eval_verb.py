@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from policies.checkpoint import load_policy, read_content
-from policies.evaluation import Evaluator, show_fit
+from policies.evaluation import Evaluator, build_world, show_fit
 from policies.run import new_folder, write_json
 from policies.starts import evaluation_starts
 from robot.checkpoint_file import find_policy
