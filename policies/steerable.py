@@ -124,6 +124,8 @@ class SteerablePolicy:
 
     def encode(self, states: np.ndarray, images: Mapping[str, np.ndarray] | None = None) -> Tensor:
         """Return features, shape (batch, ...), of flat states (batch, state) and images (batch, H, W[, 3])."""
+        if self.network.training:
+            self.network.eval()
         tensors = {name: torch.from_numpy(np.ascontiguousarray(image)) for name, image in (images or {}).items()}
         return self.network.encode(torch.from_numpy(self.states.normalize(states)), tensors)
 
