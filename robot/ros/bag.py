@@ -201,9 +201,7 @@ class BagReader:
                 elif isinstance(record, DataEnd):
                     is_finished = True
                 elif isinstance(record, Statistics) and record.message_count != count:
-                    raise ConfigError(
-                        f"damaged bag {path}: {count} messages, its statistics say {record.message_count}"
-                    )
+                    raise ConfigError(f"damaged bag {path}: {count} messages of {record.message_count} that it had")
                 elif isinstance(record, Message):
                     count += 1
                     decode = _decoder(decoders, channel, schema, record, path)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip(
-    "lerobot", reason="lerobot has an environment of its own: make install CONSTRAINTS=constraints/lerobot.txt"
-)
+ENVIRONMENT = "lerobot has an environment of its own: make install CONSTRAINTS=constraints/lerobot.txt"
+pytest.importorskip("lerobot", reason=ENVIRONMENT)
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
