@@ -149,9 +149,7 @@ def test_what_cannot_be_imported_is_named(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "strings") as bag:
         bag.add(topics.EPISODE_EVENT, "/episode/event")
         bag.write("/episode/event", BEGIN_NS, serialize_message(to_string(json.dumps({"a": 1}))))
-    with pytest.raises(
-        ConfigError, match="has neither tick/record, nor joint_states with applied_command; it has: /ep"
-    ):
+    with pytest.raises(ConfigError, match="has neither tick/record, nor joint_states"):
         list(import_bag(tmp_path / "strings", store))
     with BagWriter(tmp_path / "wrong") as bag:
         for topic in (topics.JOINT_STATES, topics.APPLIED_COMMAND):
@@ -163,7 +161,7 @@ def test_what_cannot_be_imported_is_named(tmp_path: Path) -> None:
         bag.add(topics.EPISODE_STATE, "/episode/state")
         bag.add(topics.TICK_RECORD, "/tick/record")
         bag.write("/tick/record", BEGIN_NS, b"\0\1\0\0" + struct.pack("<III", 0, 0, 3) + b"abc")
-    with pytest.raises(ConfigError, match="no episode in it|cannot be used"):
+    with pytest.raises(ConfigError, match=r"no episode in it|cannot be used"):
         list(import_bag(tmp_path / "record", store))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"empty holds no \*\.mcap file"):
