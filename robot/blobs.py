@@ -66,6 +66,8 @@ class Blobs:
             with path.open("rb") as file:
                 file.seek(int(offset) + inside)
                 piece = file.read(count) if inside + count <= size else b""
+        except FileNotFoundError:
+            return bytes(count)  # Zarr writes no file for zeros alone; one that was lost does not pass `verify`
         except (OSError, OverflowError) as error:
             raise StoreError(f"cannot read {path}: {error}; restore the episode from a copy") from error
         if len(piece) < count:

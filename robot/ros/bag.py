@@ -24,6 +24,7 @@ from robot.journal import store_error
 from robot.ros.topics import Topic
 
 CHUNK_BYTES = 2**18  # what a kill takes with it, at most
+RECORD_BYTES = 2**30  # a longer record is damage
 VERSION = 9  # of rosbag2's metadata
 DISTRIBUTION = "jazzy"
 
@@ -180,7 +181,7 @@ class BagReader:
         channels: dict[int, Channel] = {}
         is_finished = False
         with path.open("rb") as file:
-            records = StreamReader(file, validate_crcs=True, record_size_limit=path.stat().st_size).records
+            records = StreamReader(file, validate_crcs=True, record_size_limit=RECORD_BYTES).records
             while True:
                 try:
                     record = next(records, None)
@@ -201,9 +202,7 @@ class BagReader:
                 elif isinstance(record, DataEnd):
                     is_finished = True
                 elif isinstance(record, Statistics) and record.message_count != count:
-                    raise ConfigError(
-                        f"damaged bag {path}: {count} messages, its statistics say {record.message_count}"
-                    )
+                    raise ConfigError(f"damaged bag {path}: {count} messages of {record.message_count} that it had")
                 elif isinstance(record, Message):
                     count += 1
                     decode = _decoder(decoders, channel, schema, record, path)

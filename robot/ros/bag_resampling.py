@@ -37,8 +37,9 @@ class _Samples:
 
     def at(self, times_ns: np.ndarray) -> Array:
         """Interpolate linearly, shape (ticks, width)."""
-        table = np.array(self.values)
-        return np.stack([np.interp(times_ns, self.times_ns, column) for column in table.T], axis=1)
+        begin, table = self.times_ns[0], np.array(self.values)
+        stamps, wanted = np.array(self.times_ns) - begin, times_ns - begin  # small enough for a float to be exact
+        return np.stack([np.interp(wanted, stamps, column) for column in table.T], axis=1)
 
     def is_covered(self, times_ns: np.ndarray, max_gap_ns: int) -> np.ndarray:
         """Say at which times the samples around it are close enough together."""

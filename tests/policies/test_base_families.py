@@ -14,8 +14,9 @@ from policies.observations import flatten
 from policies.run import Run
 from policies.state_file import read_tree, tree_hash
 from policies.steerable import NOISE_GROUP
+from robot import preflight
 from robot.errors import CheckpointMismatch, ConfigError
-from robot.policy import Policy, check_fit
+from robot.policy import Policy
 from tests.gates.blocked_peg import BlockedPeg
 from tests.gates.two_gaps import STEP, TwoGaps, TwoGapsExpert
 from tests.policies.families import FAMILIES, STEERABLE, decode_prior, fit, make, one_dimensional
@@ -59,7 +60,7 @@ def test_the_policy_meets_the_contract_and_says_its_noise(name: str, demonstrati
     policy = make(name, demonstrations, sampling="prior")
     interface = BlockedPeg().interface
     assert isinstance(policy, Policy)
-    check_fit(policy.spec, interface.observation_shapes, interface.action_names, interface.rate_hz)
+    preflight.check(preflight.compare(policy.spec, interface), "the peg")
     observation, _ = BlockedPeg().reset(seed=0)
     policy.reset()
     first, second = policy.act(observation), policy.act(observation)

@@ -137,5 +137,5 @@ def test_wrong_use_is_one_clear_line(store: EpisodeStore, words: str) -> None:
 
 def test_a_damaged_line_of_the_flags_is_named(store: EpisodeStore) -> None:
     (store.root / "flags.jsonl").write_text('{"episode_id": "a", "note": "", "time_ns": 1, "is_set": true}\nnonsense\n')
-    with pytest.raises(StoreError, match=r"flags.jsonl, line 2 is not a flag"):
+    with pytest.raises(StoreError, match=r"flags\.jsonl, line 2 is not a flag"):
         read_store(store.root)

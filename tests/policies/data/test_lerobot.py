@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip(
-    "lerobot", reason="lerobot has an environment of its own: make install CONSTRAINTS=constraints/lerobot.txt"
-)
+pytest.importorskip("lerobot", reason="lerobot is not here: make install CONSTRAINTS=constraints/lerobot.txt")
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
