@@ -12,7 +12,7 @@ import pytest
 
 from tests.house.sources import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a busy machine takes its time to import everything twice
 LEARNT = """
 import json, sys
 from robot.cli import main
@@ -33,7 +33,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "examples/tandem_example_robot", folder / "source")
     words = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", *words, "--target", str(folder / "site"), str(folder / "source")]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert answer.returncode == 0, answer.stderr[-2000:]
     return folder / "site"
 
@@ -41,7 +41,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(installed: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *words]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_it_passes_the_conformance_tests(installed: Path) -> None:
@@ -68,7 +68,7 @@ def test_it_trains_and_tunes_by_name(installed: Path, tmp_path: Path) -> None:
 def test_without_the_package_its_names_are_unknown() -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "robot.cli", "train", "--env", "example/touch", "--base", "bc"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert answer.returncode == 2
     assert "unknown suite 'example'" in answer.stderr
