@@ -4,13 +4,14 @@ Write-once. What a method derives (rewards of a method, routing, weights, bootst
 function of these columns inside its recipe, never a column.
 """
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntFlag
 
 import numpy as np
 
-from robot.types import Array, EndReason, Owner, Segment
+from robot.types import Array, EndReason, Owner, Segment, facts
 
 SCHEMA_VERSION = 1
 
@@ -32,7 +33,7 @@ class Clip(IntFlag):
     STALE = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class TickRecord:
     """One tick. Column names in the store are these field names; `observation` and `groups` are flattened to
     `observation/<field>` and `<group>/<name>`; images are stored by reference as `image/<camera>` blobs."""
@@ -68,7 +69,7 @@ class TickRecord:
     def columns(self) -> dict[str, np.ndarray]:
         """Flatten to arrays, one per column of the store."""
         flat: dict[str, np.ndarray] = {}
-        for name in self.__slots__:
+        for name in COLUMNS:
             value = getattr(self, name)
             if name == "observation":
                 flat.update({f"observation/{key}": np.asarray(item) for key, item in value.items()})
@@ -79,3 +80,6 @@ class TickRecord:
             else:
                 flat[name] = np.asarray(value)
         return flat
+
+
+COLUMNS = tuple(inspect.signature(TickRecord).parameters)
