@@ -4,19 +4,17 @@ Point i of a chunk is due at `observation_time_ns + (i + 1) * dt_s`, so the part
 already consumed is skipped without guessing a clock (robot_graph spec, section 4).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from robot.policy import ActionChunk
 from robot.record import Clip
-from robot.types import NS_PER_S, Array
+from robot.types import NS_PER_S, Array, facts
 
 EXPIRY_S = 0.2  # a plan may be followed for its own length and this long more
 FUTURE_S = 0.5  # a chunk stamped further ahead than this comes from a broken clock
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class PlanSample:
     """What the plan says for one time, and the chunk that says it."""
 
@@ -27,7 +25,7 @@ class PlanSample:
     is_starved: bool  # past the last point, which is held
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class Plan:
     """At most one chunk; `accept` and `cleared` return new plans."""
 

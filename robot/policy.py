@@ -11,10 +11,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from robot.errors import CheckpointMismatch
-from robot.types import Array
+from robot.types import Array, facts
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class ActionChunk:
     """Actions of the next `action_horizon` control steps, in station units.
 

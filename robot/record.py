@@ -4,15 +4,16 @@ Write-once. What a method derives (rewards of a method, routing, weights, bootst
 function of these columns inside its recipe, never a column.
 """
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field
 from enum import IntFlag
 from typing import Any
 
 import numpy as np
 
 from robot.errors import ConfigError
-from robot.types import Array, EndReason, Owner, Segment
+from robot.types import Array, EndReason, Owner, Segment, facts
 
 SCHEMA_VERSION = 1
 
@@ -34,7 +35,7 @@ class Clip(IntFlag):
     STALE = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class TickRecord:
     """One tick. Column names in the store are these field names; `observation` and `groups` are flattened to
     `observation/<field>` and `<group>/<name>`; images are stored by reference as `image/<camera>` blobs."""
@@ -70,7 +71,7 @@ class TickRecord:
     def columns(self) -> dict[str, np.ndarray]:
         """Flatten to arrays, one per column of the store."""
         flat: dict[str, np.ndarray] = {}
-        for name in self.__slots__:
+        for name in COLUMNS:
             value = getattr(self, name)
             if name == "observation":
                 flat.update({f"observation/{key}": np.asarray(item) for key, item in value.items()})
@@ -85,8 +86,8 @@ class TickRecord:
     @classmethod
     def from_columns(cls, row: Mapping[str, np.ndarray]) -> "TickRecord":
         """Return the tick that `columns` flattened; ConfigError names the core columns that are absent."""
-        core = {name: row[name] for name in cls.__slots__ if name in row}
-        missing = [field.name for field in fields(cls) if field.name not in core and field.name not in _NESTED]
+        core = {name: row[name] for name in COLUMNS if name in row}
+        missing = [name for name in COLUMNS if name not in core and name not in _NESTED]
         if missing:
             raise ConfigError(f"a tick lacks the columns {', '.join(missing)}")
         values: dict[str, Any] = {name: _ENUMS[name](int(core[name])) for name in _ENUMS}
@@ -101,6 +102,7 @@ class TickRecord:
         )
 
 
+COLUMNS = tuple(inspect.signature(TickRecord).parameters)
 _ENUMS = {"owner": Owner, "segment": Segment, "safety_clips": Clip, "end_reason": EndReason}
 _NESTED = ("observation", "stream_times_ns", "groups")
 

@@ -6,20 +6,20 @@ workspace box and the tcp speed; the acceleration limit yields to those. Not a s
 standard: keep a hardware emergency stop in reach.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from robot.kinematics.arm import ArmKinematics
 from robot.record import Clip
 from robot.specs import StationSpec
-from robot.types import NS_PER_S, Array, largest
+from robot.types import NS_PER_S, Array, facts, largest
 
 REJECTING = Clip.NOT_FINITE | Clip.INCOMPLETE | Clip.JUMP
 LIMIT_SLACK = 1.0 - 1e-9  # rounding must not carry a scaled step over its limit
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class FilterState:
     """The last setpoint, its step since the one before, and since when tracking has been bad (-1: it is not)."""
 

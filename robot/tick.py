@@ -4,7 +4,7 @@ The lock-step loop and the arbiter process call this same function, so the execu
 in every world. Nothing here blocks, waits or reads a clock.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from robot.policy import ActionChunk
 from robot.record import Clip, TickRecord
 from robot.safety import REJECTING, FilterState, SafetyFilter
 from robot.specs import StationSpec
-from robot.types import NS_PER_S, Array, Command, Mark, Observation, OperatorInput, Owner, Segment
+from robot.types import NS_PER_S, Array, Command, Mark, Observation, OperatorInput, Owner, Segment, facts
 
 
 class Cell:
@@ -34,7 +34,7 @@ class Cell:
         self.blend_ns = round(station.operator.blend_s * NS_PER_S)
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class TickState:
     """What one tick hands to the next."""
 
@@ -47,7 +47,7 @@ class TickState:
     blend_from: Array  # the commanded action at the last change of owner
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class TickInputs:
     """Everything a tick may depend on. Ages are measured by the caller on a monotonic clock."""
 

@@ -7,17 +7,29 @@ nanoseconds on the clock of the world (ROS time in the graph, simulated time in 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any, TypeVar, dataclass_transform
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 NS_PER_S = 1_000_000_000
+T = TypeVar("T")
 
 
 def largest(values: Array) -> float:
     """Return the largest magnitude in a short vector of finite numbers; numpy's own takes twice as long."""
     return max(map(abs, values.tolist()))
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def facts(cls: type[T]) -> type[T]:
+    """Make a dataclass with slots whose fields the type checker lets nobody assign.
+
+    For what is made in every tick: to hold it frozen at run time as well costs 0.1 us per field, a tenth of a step.
+    """
+    made: Any = dataclass(slots=True)(cls)
+    return made
 
 
 class Owner(IntEnum):
@@ -55,7 +67,7 @@ class EndReason(IntEnum):
     CRASH = 7
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class RobotState:
     """Measured joints at one time; the gripper is the last joint (finger travel [m])."""
 
@@ -64,7 +76,7 @@ class RobotState:
     velocity: Array
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class Observation:
     """What a policy may see at one reference time.
 
@@ -115,7 +127,7 @@ class OperatorInput:
     gripper: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class Command:
     """One tick's joint setpoint, already filtered; to be reached one control period after `time_ns`."""
 

@@ -78,12 +78,12 @@ class SimWorld:
 
     def advance(self, command: Command) -> Observation:
         """Approach the command on a straight line in joint space over one control period."""
-        step, drift, ctrl = mujoco.mj_step, self.task.advance, self._control
+        step, drift, ctrl, model, data = mujoco.mj_step, self.task.advance, self._control, self.model, self.data
         controls = self._setpoint + self._shares * (command.position - self._setpoint)
         for control in self._delayed(controls) if self._late else controls:
             ctrl[:] = control
-            step(self.model, self.data, nstep=SERVO_STEPS)
-            drift(self.data, SERVO_S)
+            step(model, data, SERVO_STEPS)
+            drift(data, SERVO_S)
         self.time_ns += len(controls) * SERVO_STEPS * TIMESTEP_NS
         self._setpoint = command.position
         mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves the poses of one step before
