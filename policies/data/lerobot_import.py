@@ -38,6 +38,7 @@ def import_lerobot(root: Path, store: EpisodeStore, rules: ImportRules) -> Itera
         StoreError: an episode of the same name is in the store.
     """
     source = _Source(root)
+    source.check_ends()
     if (root / FACTS).exists():
         yield from _import_ours(source, store)
     else:
@@ -84,16 +85,23 @@ class _Source:
                 f"{self.root}: {feature} is not {dtype} {shape} as meta/info.json says: {error}"
             ) from None
 
+    def check_ends(self) -> None:
+        """Decode the last image of every episode, so that a video cut off is refused before anything is written."""
+        for number, episode in enumerate(self.episodes):
+            for key in self.cameras().values():
+                self._decode(key, number, range(episode["length"] - 1, episode["length"]))
+
     def image(self, key: str, number: int, kept: dict[str, tuple[int, np.ndarray]], step: int) -> np.ndarray:
         """Decode one image, uint8 HWC RGB, `FRAMES_AT_ONCE` ahead; `kept` holds what was decoded."""
         block, place = divmod(step, FRAMES_AT_ONCE)
         if kept.get(key, (-1,))[0] != block:
-            kept[key] = (block, self._decode(key, number, block))
+            length = self.episodes[number]["length"]
+            steps = range(block * FRAMES_AT_ONCE, min((block + 1) * FRAMES_AT_ONCE, length))
+            kept[key] = (block, self._decode(key, number, steps))
         return kept[key][1][place]
 
-    def _decode(self, key: str, number: int, block: int) -> np.ndarray:
+    def _decode(self, key: str, number: int, steps: range) -> np.ndarray:
         episode = self.episodes[number]
-        steps = range(block * FRAMES_AT_ONCE, min((block + 1) * FRAMES_AT_ONCE, episode["length"]))
         try:
             if self.features[key]["dtype"] == "image":
                 frames = [self.dataset[episode["dataset_from_index"] + step][key].numpy() for step in steps]
@@ -190,8 +198,6 @@ def _import_ours(source: _Source, store: EpisodeStore) -> Iterator[EpisodeInfo]:
         start, stop = episode["dataset_from_index"], episode["dataset_to_index"]
         columns = {name: source.column(feature, start, stop, shape) for feature, (name, shape) in part.columns.items()}
         kept: dict[str, tuple[int, np.ndarray]] = {}
-        for key in cameras.values():
-            source.image(key, number, kept, 0)  # a video that cannot be read is refused before anything is written
         writer = store.open_episode({**part.metadata, "imported_from": source.root.name}, episode_id=part.name)
         is_whole = False
         try:
