@@ -1,6 +1,7 @@
 """To and from other formats by name; the library of a format is imported when its format is asked for."""
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from policies.data.episodes import open_episodes
 from policies.data.foreign import ImportRules, Outcome, import_episodes
 from robot.episode import EpisodeInfo
 from robot.episode_store import EpisodeStore
-from robot.errors import ConfigError
+from robot.errors import ConfigError, MissingDependency
 from robot.specs import load_station
 from robot.types import EndReason
 
@@ -21,6 +22,7 @@ def export(
     store: Path, out: Path, repo_id: str, cameras: Sequence[str] | None, task: str | None, ends: Sequence[EndReason]
 ) -> dict[str, Any]:
     """Write a LeRobotDataset and tell what went into it."""
+    _need_lerobot()
     from policies.data.lerobot_export import export_lerobot
 
     chosen = open_episodes(store, task=task, end_reasons=ends)
@@ -55,6 +57,7 @@ def read_in(
     print(f"importing {source} ({kind}) into {store}", flush=True)
     target = EpisodeStore(store)
     if kind == "lerobot":
+        _need_lerobot()
         from policies.data.lerobot_import import import_lerobot
 
         yield from import_lerobot(source, target, rules)
@@ -70,6 +73,14 @@ def read_in(
         from robot.ros.bag_import import import_bag
 
         yield from import_bag(source, target, station=rules.station)
+
+
+def _need_lerobot() -> None:
+    if find_spec("lerobot") is None:
+        raise MissingDependency(
+            "needs lerobot, which has an environment of its own: make install CONSTRAINTS=constraints/lerobot.txt, "
+            "then .venv-lerobot/bin/tandem data"
+        )
 
 
 def _format_of(source: Path) -> str:

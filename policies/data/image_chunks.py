@@ -18,6 +18,7 @@ from policies.data.images import CachedImages, ImageReader, StoredImages, check_
 from policies.normalization import ActionLimits, StateNormalizer
 from robot.episode import Episode
 from robot.errors import ConfigError
+from robot.machine import usable_cores
 from robot.types import EndReason
 
 CACHE = "cache"  # the folder inside a store
@@ -77,7 +78,7 @@ def read_image_chunks(
     if cached:
         images: ImageReader = CachedImages(path / CACHE, chosen.episodes, cameras, image_size)
     else:
-        images = StoredImages(chosen.episodes, cameras, image_size)
+        images = StoredImages(chosen.episodes, cameras, image_size, threads=usable_cores())
     return ImageChunks(
         samples=ChunkDataset(states, np.concatenate(chunks), np.concatenate(masks)),
         episode=np.concatenate([np.full(len(rows), number) for number, _, rows in parts]),

@@ -44,15 +44,17 @@ class StoredImages:
         for episode in episodes:
             episode.verify()
         self.cameras = tuple(cameras)
-        self._episodes, self._size = episodes, image_size
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None  # decoding gives up the interpreter's lock
+        self._episodes, self._size, self._threads = episodes, image_size, threads
+        self._pool = ThreadPoolExecutor(threads, "decode")  # decoding gives up the interpreter's lock
 
     def read(self, camera: str, episodes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        def one(place: tuple[int, int]) -> np.ndarray:
-            return resized(self._episodes[place[0]].image(camera, place[1]), self._size)
+        def decode(part: list[tuple[int, int]]) -> list[np.ndarray]:
+            return [resized(self._episodes[number].image(camera, row), self._size) for number, row in part]
 
-        places = zip(episodes.tolist(), rows.tolist(), strict=True)
-        return np.stack(list(self._pool.map(one, places) if self._pool else map(one, places)))
+        places = list(zip(episodes.tolist(), rows.tolist(), strict=True))
+        share = -(-len(places) // self._threads)
+        parts = [places[start : start + share] for start in range(0, len(places), share)]
+        return np.stack([image for images in self._pool.map(decode, parts) for image in images])
 
 
 class CachedImages:

@@ -64,7 +64,8 @@ def export_lerobot(chosen: ChosenEpisodes, out: Path, *, cameras: Sequence[str],
     for episode, rows in parts:
         _write(dataset, episode, rows, chosen, columns)
     dataset.finalize()
-    facts = {"columns": {_feature(name): name for name in columns}, "episodes": [_facts(*part) for part in parts]}
+    kept = {_feature(name): {"name": name, "shape": shape} for name, (_, shape) in columns.items()}
+    facts = {"columns": kept, "episodes": [_facts(*part) for part in parts]}
     (out / FACTS).write_text(json.dumps(facts))
     frames = sum(len(rows) for _, rows in parts)
     every = {name for episode in chosen.episodes for name in episode.columns}

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ def import_lerobot(root: Path, store: EpisodeStore, rules: ImportRules) -> Itera
         StoreError: an episode of the same name is in the store.
     """
     source = _Source(root)
+    source.check_ends()
     if (root / FACTS).exists():
         yield from _import_ours(source, store)
     else:
@@ -69,31 +70,38 @@ class _Source:
         if sum(episode["length"] for episode in self.episodes) != len(self.table):
             raise ConfigError(f"{root}: meta/episodes and data do not agree on the number of frames; it is incomplete")
 
-    def column(self, feature: str, start: int, stop: int) -> np.ndarray:
-        """Return rows of a feature, in its own type and shape."""
-        shape = tuple(self.features[feature]["shape"])
+    def column(self, feature: str, start: int, stop: int, shape: Sequence[int] | None = None) -> np.ndarray:
+        """Return rows of a feature in its own type, and in its own shape where none is given."""
+        shape = tuple(self.features[feature]["shape"] if shape is None else shape)
         dtype = self.features[feature]["dtype"]
         column = self.table.column(feature).slice(start, stop - start).combine_chunks()
         try:
             while hasattr(column, "flatten") and column.type.num_fields:
                 column = column.flatten()
             values = column.to_numpy(zero_copy_only=False).astype(dtype)
-            return values.reshape(stop - start, *(() if shape == (1,) else shape))
+            return values.reshape(stop - start, *shape)
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"{self.root}: {feature} is not {dtype} {shape} as meta/info.json says: {error}"
             ) from None
 
+    def check_ends(self) -> None:
+        """Decode the last image of every episode, so that a video cut off is refused before anything is written."""
+        for number, episode in enumerate(self.episodes):
+            for key in self.cameras().values():
+                self._decode(key, number, range(episode["length"] - 1, episode["length"]))
+
     def image(self, key: str, number: int, kept: dict[str, tuple[int, np.ndarray]], step: int) -> np.ndarray:
         """Decode one image, uint8 HWC RGB, `FRAMES_AT_ONCE` ahead; `kept` holds what was decoded."""
         block, place = divmod(step, FRAMES_AT_ONCE)
         if kept.get(key, (-1,))[0] != block:
-            kept[key] = (block, self._decode(key, number, block))
+            length = self.episodes[number]["length"]
+            steps = range(block * FRAMES_AT_ONCE, min((block + 1) * FRAMES_AT_ONCE, length))
+            kept[key] = (block, self._decode(key, number, steps))
         return kept[key][1][place]
 
-    def _decode(self, key: str, number: int, block: int) -> np.ndarray:
+    def _decode(self, key: str, number: int, steps: range) -> np.ndarray:
         episode = self.episodes[number]
-        steps = range(block * FRAMES_AT_ONCE, min((block + 1) * FRAMES_AT_ONCE, episode["length"]))
         try:
             if self.features[key]["dtype"] == "image":
                 frames = [self.dataset[episode["dataset_from_index"] + step][key].numpy() for step in steps]
@@ -132,7 +140,7 @@ def _foreign(source: _Source) -> Iterator[ForeignEpisode]:
         kept: dict[str, tuple[int, np.ndarray]] = {}
 
         def read(feature: str, start: int = start, stop: int = stop) -> np.ndarray | None:
-            return source.column(feature, start, stop) if feature in source.features else None
+            return source.column(feature, start, stop, ()) if feature in source.features else None
 
         success = read("next.success")
         yield ForeignEpisode(
@@ -156,14 +164,15 @@ class _Part:
     metadata: Mapping[str, Any]
     events: list[dict[str, Any]]
     end_reason: EndReason
-    columns: Mapping[str, str]
+    columns: Mapping[str, tuple[str, tuple[int, ...]]]  # by feature: name and shape
 
 
 def _parts(source: _Source) -> list[_Part]:
     path = source.root / FACTS
     try:
         facts = json.loads(path.read_text())
-        listed, columns = facts["episodes"], dict(facts["columns"])
+        listed = facts["episodes"]
+        columns = {key: (str(item["name"]), tuple(item["shape"])) for key, item in facts["columns"].items()}
         if len(listed) != len(source.episodes):
             raise ConfigError(f"{path} tells of {len(listed)} episodes, the dataset has {len(source.episodes)}")
         unknown = [feature for feature in columns if feature not in source.features]
@@ -176,7 +185,7 @@ def _parts(source: _Source) -> list[_Part]:
             name = item["episode_id"] if is_whole else f"{item['episode_id']}-rows-{start}-{stop}"
             parts.append(_Part(name, item["metadata"], item["events"], EndReason[item["end_reason"].upper()], columns))
         return parts
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{path} is damaged ({error!r}); remove it to import as a foreign dataset") from None
@@ -187,10 +196,8 @@ def _import_ours(source: _Source, store: EpisodeStore) -> Iterator[EpisodeInfo]:
     for number, part in enumerate(_parts(source)):
         episode = source.episodes[number]
         start, stop = episode["dataset_from_index"], episode["dataset_to_index"]
-        columns = {name: source.column(feature, start, stop) for feature, name in part.columns.items()}
+        columns = {name: source.column(feature, start, stop, shape) for feature, (name, shape) in part.columns.items()}
         kept: dict[str, tuple[int, np.ndarray]] = {}
-        for key in cameras.values():
-            source.image(key, number, kept, 0)  # a video that cannot be read is refused before anything is written
         writer = store.open_episode({**part.metadata, "imported_from": source.root.name}, episode_id=part.name)
         is_whole = False
         try:

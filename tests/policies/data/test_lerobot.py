@@ -156,7 +156,7 @@ def old_version(root: Path) -> None:
 
 def no_action(root: Path) -> None:
     facts = json.loads((root / FACTS).read_text())
-    facts["columns"]["tandem.absent"] = "absent"
+    facts["columns"]["tandem.absent"] = {"name": "absent", "shape": []}
     (root / FACTS).write_text(json.dumps(facts))
 
 
