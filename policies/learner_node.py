@@ -20,6 +20,7 @@ from policies.data.demonstrations import Demonstrations
 from policies.learners.residual import ResidualLearner
 from policies.presets import resolve
 from policies.recipes.resfit import PRESETS, ResFiTConfig
+from policies.observations import image_shapes, vector_shapes
 from policies.replay import Replay
 from policies.residual_policy import BaseQueue, ResidualPolicy
 from policies.served_policy import Weights, file_hash
@@ -96,7 +97,8 @@ class LearnerNode(RobotNode[LearnerParameters]):
         )
         if not self.parameters.demos:
             return source
-        trajectories = Demonstrations.load(Path(self.parameters.demos)).trajectories
+        recorded = Demonstrations.load(Path(self.parameters.demos))
+        trajectories = recorded.select(tuple(vector_shapes(shapes)), tuple(image_shapes(shapes))).trajectories
         queue_of_base = BaseQueue(policy.base)
         found = [
             transition
