@@ -18,9 +18,9 @@ from policies.checkpoint import load_policy, save_policy
 from policies.collection import relabel, store, trajectory_transitions
 from policies.data.demonstrations import Demonstrations
 from policies.learners.residual import ResidualLearner
+from policies.observations import image_shapes, vector_shapes
 from policies.presets import resolve
 from policies.recipes.resfit import PRESETS, ResFiTConfig
-from policies.observations import image_shapes, vector_shapes
 from policies.replay import Replay
 from policies.residual_policy import BaseQueue, ResidualPolicy
 from policies.served_policy import Weights, file_hash
