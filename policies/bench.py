@@ -10,7 +10,6 @@ import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from policies.base.conditional_unet import ConditionalBlock, ConditionalUnet
 from policies.base.denoisers import MlpDenoiser
 from policies.base.diffusion import DiffusionConfig, DiffusionNetwork
 from policies.base.flow import FlowConfig, FlowNetwork
+from policies.base.lerobot.reference_unet import reference_unet
 from policies.network import seeded
 from robot.machine import machine
 
@@ -139,30 +139,10 @@ def _measure_unet() -> list[dict[str, Any]]:
     assert isinstance(diffusion.denoiser, ConditionalUnet)
     calls = {"ours": _decode(diffusion), "plain": _plain(PlainUnet(diffusion.denoiser))}
     if importlib.util.find_spec("lerobot") is not None:
-        calls["lerobot"] = _plain(_lerobots(diffusion.denoiser))
+        calls["lerobot"] = _plain(reference_unet(diffusion.denoiser))
     times = _in_turns(calls, calls_per_turn=1)
     peers = [peer for peer in times if peer != "ours"]
     return [_row(f"unet_ddim16_per_{peer}", times["ours"], times[peer], faster=False) for peer in peers]
-
-
-def _lerobots(ours: ConditionalUnet) -> nn.Module:
-    """Return lerobot's module with our weights."""
-    from lerobot.policies.diffusion.modeling_diffusion import (  # pyright: ignore[reportMissingImports]
-        DiffusionConditionalUnet1d,
-    )
-
-    config = SimpleNamespace(
-        down_dims=SIZES["channels"],
-        kernel_size=5,
-        n_groups=8,
-        diffusion_step_embed_dim=SIZES["time_features"],
-        use_film_scale_modulation=True,
-        gradient_checkpointing=False,
-        action_feature=SimpleNamespace(shape=(ACTION,)),
-    )
-    module = DiffusionConditionalUnet1d(config, global_cond_dim=STATE)
-    module.load_state_dict(ours.state_dict())
-    return module.eval()
 
 
 def _decode(network: DiffusionNetwork | FlowNetwork) -> Callable[[], Tensor]:

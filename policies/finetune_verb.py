@@ -84,22 +84,15 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     )
     folder = Run(out)
     folder.write_config("finetune", asdict(config), asdict(settings))
-    fields, images, image_size = base_fields(config)
+    sight = base_sight(config)
     demonstrations, demos_sha256 = obtain(
-        config.env,
-        config.data,
-        config.demos,
-        config.seed,
-        out / "demos.safetensors",
-        fields=fields,
-        images=images,
-        image_size=image_size,
+        config.env, config.data, config.demos, config.seed, out / "demos.safetensors", **sight
     )
     base_path = obtain_base(config, demonstrations, out)
     with Evaluator(config.env, config.workers) as evaluator:
         before = evaluator.evaluate(base_path, evaluation_starts(config.eval_episodes))
         print(f"base: {before.success}")
-        env = seeing_env(config.env, images, image_size)
+        env = seeing_env(config.env, sight["images"], sight["image_size"])
         state = recipe.finetune(
             env,
             load_policy(base_path),
@@ -145,14 +138,15 @@ def given_base(config: FinetuneConfig) -> Path | None:
     return find_policy(given) if given.exists() else None
 
 
-def base_fields(config: FinetuneConfig) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+def base_sight(config: FinetuneConfig) -> dict[str, Any]:
     """Return the vectors and cameras that the base reads, and the side of its images: its own where it is given."""
     path = given_base(config)
     if path is None:
-        return config.fields, config.images, config.image_size
+        return {"fields": config.fields, "images": config.images, "image_size": config.image_size}
     shapes = read_content(path).spec.observation_shapes
     sizes = [shape[0] for shape in image_shapes(shapes).values()]
-    return tuple(vector_shapes(shapes)), cameras(shapes), sizes[0] if sizes else config.image_size
+    size = sizes[0] if sizes else config.image_size
+    return {"fields": tuple(vector_shapes(shapes)), "images": cameras(shapes), "image_size": size}
 
 
 def obtain_base(config: FinetuneConfig, demonstrations: Demonstrations, out: Path) -> Path:

@@ -18,6 +18,7 @@ from policies.checkpoint import load_policy, save_policy
 from policies.collection import relabel, store, trajectory_transitions
 from policies.data.demonstrations import Demonstrations
 from policies.learners.residual import ResidualLearner
+from policies.observations import image_shapes, vector_shapes
 from policies.presets import resolve
 from policies.recipes.resfit import PRESETS, ResFiTConfig
 from policies.replay import Replay
@@ -96,7 +97,8 @@ class LearnerNode(RobotNode[LearnerParameters]):
         )
         if not self.parameters.demos:
             return source
-        trajectories = Demonstrations.load(Path(self.parameters.demos)).trajectories
+        recorded = Demonstrations.load(Path(self.parameters.demos))
+        trajectories = recorded.select(tuple(vector_shapes(shapes)), tuple(image_shapes(shapes))).trajectories
         queue_of_base = BaseQueue(policy.base)
         found = [
             transition

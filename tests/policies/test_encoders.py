@@ -64,8 +64,8 @@ def test_a_policy_finds_what_only_the_image_or_only_its_depth_tells(in_depth: bo
     held_out = replace(held_out, trajectories=held_out.trajectories[40:])
     policy = build(BehaviorCloning, demonstrations, CONFIG)
     assert error(policy, held_out) > 0.25
-    fit(policy, demonstrations, 300)
-    assert error(policy, held_out) < 0.12
+    fit(policy, demonstrations, 200)
+    assert error(policy, held_out) < 0.15
     blind = {name: np.zeros_like(seen) for name, seen in held_out.trajectories[0].images.items()}
     spoiled = replace(held_out, trajectories=[replace(held_out.trajectories[0], images=blind)])
     assert error(policy, spoiled) > 0.25, "the images are what it goes by"

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from torch import Tensor
 
 from policies.base.conditional_unet import ConditionalUnet
 from policies.base.denoisers import each_step
+from policies.base.lerobot.reference_unet import reference_unet
 from policies.bench import PlainMlp, PlainUnet, solve_plainly
 from policies.data.demonstrations import Demonstrations
 from policies.network import seeded
@@ -62,22 +62,11 @@ def test_the_noise_schedule_is_that_of_training_too(demonstrations: Demonstratio
 def test_the_unet_is_lerobots_on_the_same_weights() -> None:
     if importlib.util.find_spec("lerobot") is None:
         pytest.skip("lerobot is not installed here: make test CONSTRAINTS=constraints/lerobot.txt")
-    from lerobot.policies.diffusion.modeling_diffusion import (  # pyright: ignore[reportMissingImports]
-        DiffusionConditionalUnet1d,
-    )
-
-    settings = {"kernel_size": 5, "n_groups": 8, "diffusion_step_embed_dim": 16, "down_dims": (16, 32)}
-    action = SimpleNamespace(shape=(3,))
-    config = SimpleNamespace(
-        **settings, use_film_scale_modulation=True, action_feature=action, gradient_checkpointing=False
-    )
-    ours_config = SimpleNamespace(kernel=5, groups=8, time_features=16, channels=(16, 32))
+    config = SimpleNamespace(kernel=5, groups=8, time_features=16, channels=(16, 32))
     with seeded(0):
-        theirs = DiffusionConditionalUnet1d(config, global_cond_dim=8).eval()
-    ours = ConditionalUnet(8, 3, 8, ours_config).eval()
-    ours.load_state_dict(theirs.state_dict())
+        ours = ConditionalUnet(8, 3, 8, config).eval()
     chunks, features, times = torch.randn(5, 8, 3), torch.randn(5, 8), torch.arange(5).float()
     with torch.inference_mode():
-        expected: Tensor = theirs(chunks, times, global_cond=features)
+        expected = reference_unet(ours)(chunks, times, features)
         found = ours.unfold(ours(ours.fold(chunks), ours.condition(features, times)))
     assert (found - expected).abs().max() < 1e-5

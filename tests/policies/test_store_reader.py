@@ -10,6 +10,7 @@ from policies.data.chunks import ChunkDataset
 from policies.data.episodes import read_store
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
+from robot.images import encode_image
 from robot.record import Clip, TickRecord
 from robot.types import EndReason, Owner, Segment
 
@@ -106,3 +107,25 @@ def test_a_store_without_successes_or_with_two_tasks_says_so(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="mixes"):
         read_store(tmp_path)
     assert len(read_store(tmp_path, task="lift").trajectories) == 1
+
+
+def test_images_and_depth_come_with_their_ticks(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    writer = store.open_episode({"station": "fr3_sim", "task": "peg-insert"}, episode_id="seen")
+    for item in success(4):
+        grey = np.full((48, 64, 3), 20 * item.step, np.uint8)
+        depth = np.full((48, 64), 1000 * item.step, np.uint16)
+        writer.append(item, {"scene": encode_image(grey), "range": encode_image(depth)})
+    writer.close(EndReason.SUCCESS)
+    demonstrations = read_store(tmp_path, images=["scene", "range"], image_size=24)
+    (trajectory,) = demonstrations.trajectories
+    assert demonstrations.observation_shapes["image/scene"] == (24, 24, 3)
+    assert demonstrations.observation_shapes["depth/range"] == (24, 24)
+    steps = trajectory.states[:, list(demonstrations.observation_shapes).index("tcp_position") + 7]
+    colour, depth = trajectory.images["image/scene"], trajectory.images["depth/range"]
+    assert depth.dtype == np.uint16
+    assert depth[:, 12, 12].tolist() == (1000 * steps).tolist()
+    assert np.abs(colour[:, 12, 12, 0] - 20.0 * steps).max() <= 3, "JPEG"
+    dataset = ChunkDataset.cut([trajectory], 2)
+    assert np.array_equal(dataset.images["depth/range"], depth[:-1])
+    assert not read_store(tmp_path).trajectories[0].images

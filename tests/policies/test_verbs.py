@@ -113,3 +113,49 @@ def test_wrong_names_are_told_with_the_nearest_ones(capsys: pytest.CaptureFixtur
         code, answer = tandem(capsys, *words, *out)
         assert code == 2, (words, answer)
         assert expected in answer["error"], (words, answer)
+
+
+@pytest.mark.parametrize("base", ["act", "diffusion", "flow"])
+def test_every_kind_of_base_is_trained_by_name_and_fine_tuned(
+    base: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    trained = train(capsys, tmp_path / "base", "--base", base, "--steps", "30")
+    assert (trained["base"], trained["gradient_updates"], trained["success"]["n"]) == (base, 30, 10)
+    code, tuned = tandem(
+        capsys, "finetune", "--env", ENV, "--base", base, "--base-preset", "debug", "--preset", "debug",
+        "--data", str(tmp_path / "base/demos.safetensors"), "--steps", "110", "--eval-episodes", "5",
+        "--curve-episodes", "2", "--out", str(tmp_path / "run"), "--set", "critic_only_updates=5",
+    )  # fmt: skip
+    assert code == 0, tuned
+    assert tuned["env_steps"] == 110
+    assert tuned["final_success"]["n"] == 5
+
+
+def test_a_base_that_sees_is_trained_evaluated_and_fine_tuned(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Images of the simulated station and two vectors; the target of the reach is only in the images."""
+    seen = ["--images", "scene", "--image-size", "32", "--fields", "joint_position", "tcp_position"]
+    code, base = tandem(
+        capsys, "train", "--env", "tandem/reach", "--base", "flow", "--preset", "debug", "--steps", "10",
+        "--demos", "2", "--eval-episodes", "1", "--out", str(tmp_path / "base"), *seen,
+    )  # fmt: skip
+    assert code == 0, base
+    from policies.checkpoint import load_policy
+
+    shapes = load_policy(base["policy"]).spec.observation_shapes
+    assert list(shapes) == ["joint_position", "tcp_position", "image/scene"]
+    assert shapes["image/scene"] == (32, 32, 3)
+    code, tuned = tandem(
+        capsys, "finetune", "--env", "tandem/reach", "--base", base["policy"], "--preset", "debug",
+        "--data", str(tmp_path / "base/demos.safetensors"), "--steps", "101", "--eval-episodes", "1",
+        "--curve-episodes", "1", "--out", str(tmp_path / "run"),
+        "--set", "critic_only_updates=2", "evaluate_every=0", "batch_size=8",
+    )  # fmt: skip
+    assert code == 0, tuned
+    assert load_policy(tuned["policy"]).spec.observation_shapes == shapes
+    code, answer = tandem(
+        capsys, "train", "--env", ENV, "--images", "scene", "--preset", "debug", "--out", str(tmp_path / "none")
+    )
+    assert code == 2
+    assert "gives no images" in answer["error"]
