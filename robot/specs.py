@@ -4,11 +4,12 @@ A station is the single source of joints, limits, frames, rates and cameras. The
 filter, the drivers and the gymnasium spaces are all built from it. SI units; quaternions are w x y z.
 """
 
+import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import GenericAlias
+from types import GenericAlias, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -76,6 +77,7 @@ class ArmSpec:
     joint_damping: float
     home_rad: tuple[float, ...]
     flange_m: Vector3
+    is_gravity_compensated: bool = True
     address: str | None = None
 
     def __post_init__(self) -> None:
@@ -100,10 +102,75 @@ class GripperSpec:
     effort_n: float
     mass_kg: float
 
+    @property
+    def joint_limits(self) -> tuple[float, float]:
+        return self.lower_m, self.upper_m
+
+    @property
+    def joint_home(self) -> float:
+        return self.home_m
+
+    @property
+    def joint_velocity(self) -> float:
+        return self.velocity_m_s
+
+    def travel_m(self, joint: float) -> float:
+        """Return half the gap between the fingers [m]."""
+        return joint
+
+    def joint_at(self, travel_m: float) -> float:
+        """Return the joint at which half the gap is so much, within the limits."""
+        return min(max(travel_m, self.lower_m), self.upper_m)
+
+
+@dataclass(frozen=True, slots=True)
+class JawSpec:
+    """A gripper of one fixed finger and one jaw that turns about the z of its own frame; closed at `lower_rad`."""
+
+    joint: str
+    mount_quat_wxyz: Quaternion
+    tcp_m: Vector3
+    pivot_m: Vector3
+    pivot_quat_wxyz: Quaternion
+    length_m: float  # from the pivot to the tip
+    lower_rad: float
+    upper_rad: float
+    home_rad: float
+    velocity_rad_s: float
+    effort_nm: float
+    stiffness: float
+    mass_kg: float
+    jaw_mass_kg: float
+
+    @property
+    def joint_limits(self) -> tuple[float, float]:
+        return self.lower_rad, self.upper_rad
+
+    @property
+    def joint_home(self) -> float:
+        return self.home_rad
+
+    @property
+    def joint_velocity(self) -> float:
+        return self.velocity_rad_s
+
+    def travel_m(self, joint: float) -> float:
+        """Return half the gap between finger and jaw [m]."""
+        return self.length_m / 2 * math.sin(min(joint - self.lower_rad, math.pi / 2))
+
+    def joint_at(self, travel_m: float) -> float:
+        """Return the joint at which half the gap is so much, within the limits."""
+        share = min(max(2 * travel_m / self.length_m, 0.0), 1.0)
+        return min(self.lower_rad + math.asin(share), self.upper_rad)
+
 
 @dataclass(frozen=True, slots=True)
 class ActionSpec:
-    """What a policy commands. `tcp_position`: x y z and gripper; `joint_position`: every joint and gripper."""
+    """What a policy commands. `tcp_position`: x y z and gripper; `joint_position`: every joint and gripper.
+
+    The orientation of the tcp is kept as at home. That is five constraints where home points the tool along gravity, so
+    an arm of five joints can keep them, and only such a home will do for it.
+    """
 
     space: Literal["tcp_position", "joint_position"]
     low: tuple[float, ...]
@@ -169,7 +236,7 @@ class StationSpec:
     robot: str
     control_rate_hz: float
     arm: ArmSpec
-    gripper: GripperSpec
+    gripper: GripperSpec | JawSpec
     action: ActionSpec
     observation: tuple[str, ...]
     cameras: tuple[CameraSpec, ...]
@@ -202,15 +269,15 @@ class StationSpec:
 
     @cached_property
     def position_lower(self) -> Array:
-        return np.array([*(joint.lower_rad for joint in self.arm.joints), self.gripper.lower_m])
+        return np.array([*(joint.lower_rad for joint in self.arm.joints), self.gripper.joint_limits[0]])
 
     @cached_property
     def position_upper(self) -> Array:
-        return np.array([*(joint.upper_rad for joint in self.arm.joints), self.gripper.upper_m])
+        return np.array([*(joint.upper_rad for joint in self.arm.joints), self.gripper.joint_limits[1]])
 
     @cached_property
     def velocity_limit(self) -> Array:
-        return np.array([*(joint.velocity_rad_s for joint in self.arm.joints), self.gripper.velocity_m_s])
+        return np.array([*(joint.velocity_rad_s for joint in self.arm.joints), self.gripper.joint_velocity])
 
     @cached_property
     def acceleration_limit(self) -> Array:
@@ -219,7 +286,7 @@ class StationSpec:
 
     @cached_property
     def home(self) -> Array:
-        return np.array([*self.arm.home_rad, self.gripper.home_m])
+        return np.array([*self.arm.home_rad, self.gripper.joint_home])
 
     @cached_property
     def action_low(self) -> Array:
@@ -271,6 +338,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     """Turn a YAML tree into `kind`, naming the place of anything missing, unknown or of the wrong type."""
     if is_dataclass(kind):
         return _build_dataclass(kind, value, where)
+    dataclasses = [one for one in get_args(kind) if is_dataclass(one)]
+    if isinstance(kind, UnionType) and dataclasses:
+        return _build_dataclass(_fitting(dataclasses, value), value, where)
     if get_origin(kind) is tuple or isinstance(kind, GenericAlias):
         return _build_tuple(kind, value, where)
     if get_origin(kind) is Literal:
@@ -282,10 +352,16 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         if not np.isfinite(value):
             raise ConfigError(f"{where}: got {value!r}, a finite number is needed")
         return float(value)
-    if not isinstance(value, allowed) or isinstance(value, bool):
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
         raise ConfigError(f"{where}: got {value!r}, expected {names}")
     return value
+
+
+def _fitting(kinds: list[Any], value: Any) -> Any:
+    """Return the kind that knows most of a mapping's keys."""
+    keys = set(value) if isinstance(value, dict) else set()
+    return max(kinds, key=lambda kind: len(keys & {f.name for f in fields(kind)}))
 
 
 def _build_dataclass(kind: Any, value: Any, where: str) -> Any:

@@ -37,7 +37,7 @@ class SimArmParameters(NodeParameters):
 
 def make_arm(station: StationSpec, parameters: SimArmParameters) -> SimulatedArm:
     """Return the arm of a new scene."""
-    world = SimWorld(station, make_task(parameters.task))
+    world = SimWorld(station, make_task(parameters.task, station.robot))
     world.reset(parameters.seed)
     return SimulatedArm(world)
 
@@ -49,7 +49,7 @@ class SimArmNode(ArmNode[SimArmParameters]):
         super().__init__(SimArmParameters, make_arm)
         assert isinstance(self.arm, SimulatedArm)
         self.sim = self.arm
-        self._max_steps = make_task(self.parameters.task).max_steps
+        self._max_steps = make_task(self.parameters.task, self.station.robot).max_steps
         rate_hz = self.station.arm.state_rate_hz
         self._object_every = max(1, round(rate_hz / OBJECT_RATE_HZ))
         self._scene_every = max(1, round(rate_hz / SCENE_RATE_HZ))

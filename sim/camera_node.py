@@ -69,7 +69,7 @@ class CameraNode(RobotNode[CameraParameters]):
         self._state = from_object_state(message)  # type: ignore[arg-type]
 
     def _draw(self) -> None:
-        camera, renderer = self.camera, SceneRenderer(self.station, make_task(self.parameters.task))
+        camera, renderer = self.camera, SceneRenderer(self.station, make_task(self.parameters.task, self.station.robot))
         noise = SensorNoise(camera.height, camera.width, self.parameters.noise, self.parameters.seed)
         frame = optical_frame(self.station.robot, camera.name)
         message = to_image(np.zeros((camera.height, camera.width, 3), np.uint8), 0, frame)  # one message for good:

@@ -8,6 +8,7 @@ import numpy as np
 from robot.errors import ConfigError
 from robot.specs import StationSpec
 from robot.types import Array
+from sim.grasping import OPEN_M
 from sim.task import Task, View, make_task
 
 DROP_STEPS = 6  # the hand stays open so long after a dropped grasp
@@ -43,7 +44,7 @@ class ScriptedExpert:
 
     def __init__(self, task: Task, station: StationSpec, knobs: Knobs) -> None:
         self._plan, self._knobs, self._step_m = task.plan, knobs, task.expert_step_m
-        self._low, self._high = station.action_low, station.action_high
+        self._low, self._high, self._gripper = station.action_low, station.action_high, station.gripper
         self._bias = knobs.bias_of(station.action_names)
         self.reset(0)
 
@@ -52,11 +53,12 @@ class ScriptedExpert:
         self._drop_left = DROP_STEPS if self._rng.random() < self._knobs.drop_probability else 0
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        view = View(observation["tcp_position"], observation["object_state"], float(observation["joint_position"][-1]))
-        goal, gripper = self._plan(view)
-        if self._drops(view, gripper):
-            gripper = float(self._high[3])
-        action = np.append(self._step_towards(view.tcp, goal), gripper) + self._bias
+        travel_m = self._gripper.travel_m(float(observation["joint_position"][-1]))
+        view = View(observation["tcp_position"], observation["object_state"], travel_m)
+        goal, travel_m = self._plan(view)
+        if self._drops(view, travel_m):
+            travel_m = OPEN_M
+        action = np.append(self._step_towards(view.tcp, goal), self._gripper.joint_at(travel_m)) + self._bias
         action[:3] += self._knobs.noise * self._rng.standard_normal(3)
         return np.clip(action, self._low, self._high)
 
@@ -65,9 +67,9 @@ class ScriptedExpert:
         reach = self._step_m / self._knobs.slowness
         return tcp + step * min(1.0, reach / max(float(np.linalg.norm(step)), 1e-9))
 
-    def _drops(self, view: View, gripper: float) -> bool:
+    def _drops(self, view: View, travel_m: float) -> bool:
         """Open the hand once the carried thing is off the table."""
-        carrying = gripper < 0.5 * self._high[3] and view.thing[2] > 0.05
+        carrying = travel_m < 0.5 * OPEN_M and view.thing[2] > 0.05
         if self._drop_left == 0 or not (carrying or self._drop_left < DROP_STEPS):
             return False
         self._drop_left -= 1
@@ -76,4 +78,4 @@ class ScriptedExpert:
 
 def make_scripted_expert(task: str, station: StationSpec, knobs: Knobs) -> ScriptedExpert:
     """Return the expert of a task by the task's name."""
-    return ScriptedExpert(make_task(task), station, knobs)
+    return ScriptedExpert(make_task(task, station.robot), station, knobs)

@@ -1,5 +1,6 @@
 """What a task adds to the arm: bodies, a start, a disturbance, what is seen of it, when it is solved, and how."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -12,7 +13,7 @@ from robot.errors import unknown_name
 from robot.specs import StationSpec
 from robot.types import Array
 
-GROUP = "tandem.tasks"
+GROUP, ARMS = "tandem.tasks", "tandem.arms"
 STEP_M = 0.012  # an expert asks for at most so much per step
 
 
@@ -87,10 +88,30 @@ def task_names() -> list[str]:
     return sorted(_tasks())
 
 
-def make_task(name: str, **options: Any) -> Task:
-    """Return a task with its declared configuration, or with some values of it replaced."""
+@cache
+def _layouts(robot: str) -> Mapping[str, Mapping[str, Any]] | None:
+    """Return how tasks are laid out for a robot other than the one they were made for, by the task's name."""
+    for entry in entry_points(group=ARMS):
+        if entry.name == robot:
+            return entry.load().LAYOUTS
+    return None
+
+
+def make_task(name: str, robot: str = "", **options: Any) -> Task:
+    """Return a task with its declared configuration, or with some values of it replaced.
+
+    Args:
+        name: of the task.
+        robot: `station.robot`; for some (entry points `tandem.arms`) tasks are laid out anew, and only those can be had.
+        options: values to replace.
+    """
     if name not in _tasks():
         raise unknown_name("task", name, _tasks())
+    layouts = _layouts(robot)
+    if layouts is not None:
+        if name not in layouts:
+            raise unknown_name(f"task within reach of {robot}", name, layouts)
+        options = {**layouts[name], **options}
     task = _tasks()[name].load()
     known = [field.name for field in fields(task)]
     for option in options:

@@ -20,7 +20,15 @@ SERVO_STEPS = round(0.01 / TIMESTEP_S)  # physics steps per setpoint: the servo 
 SERVO_S = SERVO_STEPS * TIMESTEP_S
 FIELDS = ("joint_position", "joint_velocity", "tcp_position", "object_state")
 TIMESTEP_NS = round(TIMESTEP_S * NS_PER_S)
+JOINT_EQUALITY = mujoco.mjtEq.mjEQ_JOINT  # pyright: ignore[reportAttributeAccessIssue]
 SOLVED, UNSOLVED = Outcome(1.0, True), Outcome(0.0, False)
+
+
+def mirrored_joint(model: mujoco.MjModel, station: StationSpec) -> int:
+    """Return where in `qpos` the joint is that mirrors the gripper's; the gripper's own where none does."""
+    own = model.joint(station.gripper.joint)
+    coupled = np.flatnonzero((model.eq_type == JOINT_EQUALITY) & (model.eq_obj2id == own.id))
+    return int(model.jnt_qposadr[model.eq_obj1id[coupled[0]]] if len(coupled) else own.qposadr[0])
 
 
 class SimWorld:
@@ -51,6 +59,7 @@ class SimWorld:
         self._tcp = self.data.site_xpos[self.model.site(TCP).id]  # a view, as are the joints
         self._n = len(station.joint_names)
         self._joints = self.data.qpos[: self._n], self.data.qvel[: self._n]
+        self._mirror = mirrored_joint(self.model, station)
         self._cameras, self._image_size = tuple(images), image_size
         self._lag_s = -self.model.actuator_biasprm[:, 2] / self.model.actuator_gainprm[:, 0]
         groups = round(station.period_s / (SERVO_STEPS * TIMESTEP_S))
@@ -164,11 +173,12 @@ class SimWorld:
         return arrived[: len(controls)]
 
     def _place_arm(self) -> None:
-        tcp, gripper = self.task.start.sample(self._rng)
+        tcp, travel_m = self.task.start.sample(self._rng)
+        gripper = self.station.gripper.joint_at(travel_m)
         arm = self._kinematics.inverse(tcp, np.array(self.station.arm.home_rad), iterations=30)
         self._setpoint = np.append(arm, gripper)
         self.data.qpos[: self._n] = self._setpoint
-        self.data.qpos[self._n] = gripper  # the mirrored finger
+        self.data.qpos[self._mirror] = gripper
         self.data.ctrl[:] = self._setpoint
         latency_s = self.drawn.get("latency/command_s", [0.0])[0]
         self._late = [self._setpoint] * round(latency_s / (SERVO_STEPS * TIMESTEP_S))

@@ -1,7 +1,7 @@
 """The MuJoCo model of a station's arm, built from its YAML: one source for simulation, kinematics and safety.
 
-Bodies: `base_link`, `link1`..`linkN`, `tool0`, `hand`, `finger1`, `finger2`; site `tcp`. Actuators carry the names of
-the station's joints, in their order. Shapes are capsules and boxes, no vendor mesh.
+Bodies: `base_link`, `link1`..`linkN`, `tool0`, `hand`, then `finger1` and `finger2`, or `jaw`; site `tcp`. Actuators
+carry the names of the station's joints, in their order. Shapes are capsules and boxes, no vendor mesh.
 """
 
 # MuJoCo ships no types for its enums and specs.
@@ -12,7 +12,8 @@ from itertools import pairwise
 
 import mujoco
 
-from robot.specs import ArmSpec, CapsuleSpec, GripperSpec, JointSpec, StationSpec
+from robot.geometry import conjugate, multiply, rotate
+from robot.specs import ArmSpec, CapsuleSpec, GripperSpec, JawSpec, JointSpec, StationSpec
 
 TCP = "tcp"
 BASE = "base_link"
@@ -30,6 +31,15 @@ FINGER_ARMATURE = 0.05
 FINGER_STIFFNESS = 2000.0
 FINGER_DAMPING = 40.0
 
+# Shape of a hand with one jaw, in its own frame [m]: palm box; finger and pad of the jaw as thick as this, as far apart
+# as `JAW_PARALLEL_GAP` where they are parallel, the tcp between them.
+JAW_PALM_HALF = (0.020, 0.024, 0.020)
+JAW_PALM_Z = 0.022
+JAW_PAD_HALF = (0.008, 0.003, 0.022)
+JAW_PAST_TCP = 0.008
+JAW_FINGER_BESIDE_TCP = 0.0165
+JAW_PARALLEL_RAD = 0.33  # from closed
+
 LIGHT, DARK = (0.88, 0.89, 0.91, 1.0), (0.25, 0.27, 0.30, 1.0)
 
 
@@ -39,9 +49,14 @@ def build_arm_spec(station: StationSpec) -> mujoco.MjSpec:
     spec.modelname = station.name
     spec.compiler.degree = False
     links = _add_chain(spec, station.arm)
-    hand = _add_hand(links[-1], station.arm, station.gripper)
-    _add_fingers(spec, hand, station.gripper)
-    for first, second in _touching_pairs(len(links)):
+    tool = links[-1].add_body(name="tool0", pos=station.arm.flange_m, gravcomp=_gravcomp(station.arm))
+    pairs = _touching_pairs(len(links))
+    if isinstance(station.gripper, JawSpec):
+        _add_jaw(spec, tool, station.gripper)
+    else:
+        _add_fingers(spec, _add_hand(tool, station.gripper), station.gripper)
+        pairs.append(FINGERS)
+    for first, second in pairs:
         spec.add_exclude(bodyname1=first, bodyname2=second)
     return spec
 
@@ -56,7 +71,9 @@ def _add_chain(spec: mujoco.MjSpec, arm: ArmSpec) -> list[mujoco.MjsBody]:
     _add_capsules(body, arm.base.geoms, arm.base.mass_kg, DARK)
     links = []
     for i, joint in enumerate(arm.joints):
-        body = body.add_body(name=f"link{i + 1}", pos=joint.translation_m, quat=joint.quat_wxyz, gravcomp=1)
+        body = body.add_body(
+            name=f"link{i + 1}", pos=joint.translation_m, quat=joint.quat_wxyz, gravcomp=_gravcomp(arm)
+        )
         body.add_joint(
             name=joint.name,
             type=mujoco.mjtJoint.mjJNT_HINGE,
@@ -109,8 +126,11 @@ def _add_position_actuator(
     )
 
 
-def _add_hand(link: mujoco.MjsBody, arm: ArmSpec, gripper: GripperSpec) -> mujoco.MjsBody:
-    tool = link.add_body(name="tool0", pos=arm.flange_m, gravcomp=1)
+def _gravcomp(arm: ArmSpec) -> float:
+    return float(arm.is_gravity_compensated)
+
+
+def _add_hand(tool: mujoco.MjsBody, gripper: GripperSpec) -> mujoco.MjsBody:
     hand = tool.add_body(name=HAND, quat=gripper.mount_quat_wxyz, gravcomp=1)
     hand.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=PALM_HALF, pos=[0, 0, PALM_Z], mass=gripper.mass_kg, rgba=LIGHT)
     hand.add_site(name=TCP, pos=gripper.tcp_m, size=[0.004, 0, 0], group=4)
@@ -153,7 +173,54 @@ def _add_fingers(spec: mujoco.MjSpec, hand: mujoco.MjsBody, gripper: GripperSpec
     )
 
 
+def _add_jaw(spec: mujoco.MjSpec, tool: mujoco.MjsBody, gripper: JawSpec) -> None:
+    """Add a hand with a fixed finger, and the jaw that turns towards it; both grip with flat pads."""
+    tcp_x, tcp_y, tcp_z = gripper.tcp_m
+    hand = tool.add_body(name=HAND, quat=gripper.mount_quat_wxyz)
+    box, friction = mujoco.mjtGeom.mjGEOM_BOX, [1.2, 0.02, 0.0001]
+    mass, z = gripper.mass_kg / 2, tcp_z + JAW_PAST_TCP - JAW_PAD_HALF[2]
+    hand.add_geom(type=box, size=JAW_PALM_HALF, pos=[0, 0, JAW_PALM_Z], mass=mass, rgba=LIGHT)
+    finger_y = tcp_y - JAW_FINGER_BESIDE_TCP
+    place = [tcp_x, finger_y - JAW_PAD_HALF[1], z]
+    hand.add_geom(type=box, size=JAW_PAD_HALF, pos=place, mass=mass, condim=4, friction=friction, rgba=LIGHT)
+    hand.add_site(name=TCP, pos=gripper.tcp_m, size=[0.004, 0, 0], group=4)
+    jaw = hand.add_body(name="jaw", pos=gripper.pivot_m, quat=gripper.pivot_quat_wxyz)
+    jaw.add_joint(
+        name=gripper.joint,
+        type=mujoco.mjtJoint.mjJNT_HINGE,
+        axis=[0, 0, 1],
+        range=gripper.joint_limits,
+        armature=FINGER_ARMATURE / 10,
+        damping=0.1,
+    )
+    gap = gripper.length_m * math.sin(JAW_PARALLEL_RAD)
+    pad, quat = _in_jaw(gripper, [tcp_x, finger_y + gap + JAW_PAD_HALF[1], z])
+    half = gripper.jaw_mass_kg / 2
+    jaw.add_geom(type=box, size=JAW_PAD_HALF, pos=pad, quat=quat, mass=half, condim=4, friction=friction, rgba=DARK)
+    capsule = mujoco.mjtGeom.mjGEOM_CAPSULE
+    jaw.add_geom(
+        type=capsule, fromto=[0, 0, pad[2], *pad], size=[0.004, 0, 0], mass=half, contype=0, conaffinity=0, rgba=DARK
+    )
+    _add_position_actuator(
+        spec, gripper.joint, gripper.stiffness, 0.1 * gripper.stiffness, gripper.effort_nm, gripper.joint_limits
+    )
+
+
+def _in_jaw(gripper: JawSpec, place: list[float]) -> tuple[list[float], list[float]]:
+    """Return position and orientation, in the jaw's frame, of what stands like the hand where the pads are parallel.
+
+    Args:
+        gripper: the hand.
+        place: in the hand's frame [m].
+    """
+    angle = (gripper.lower_rad + JAW_PARALLEL_RAD) / 2
+    q_hand_jaw = multiply(gripper.pivot_quat_wxyz, [math.cos(angle), 0.0, 0.0, math.sin(angle)])
+    q_jaw_hand = conjugate(q_hand_jaw)
+    offset = [a - b for a, b in zip(place, gripper.pivot_m, strict=True)]
+    return rotate(q_jaw_hand, offset).tolist(), q_jaw_hand.tolist()
+
+
 def _touching_pairs(n_links: int) -> list[tuple[str, str]]:
-    """Name the pairs that may overlap by construction: bodies one or two joints apart, and the two fingers."""
+    """Name the pairs that may overlap by construction: bodies one or two joints apart."""
     links = [BASE, *(f"link{i + 1}" for i in range(n_links))]
-    return [*pairwise(links), *zip(links, links[2:]), (links[-2], HAND), FINGERS]
+    return [*pairwise(links), *zip(links, links[2:]), (links[-2], HAND)]

@@ -158,7 +158,7 @@ class OperatorSession:
         self.device = device
         self._seq = first_seq
         self._speeds = station.operator
-        self._gripper_range = (station.gripper.lower_m, station.gripper.upper_m)
+        self._gripper_range = station.gripper.joint_limits
         self._pages: dict[str, _Page] = {}
         self._holder: str | None = None
         self._renewed_s = -math.inf

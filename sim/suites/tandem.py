@@ -49,7 +49,8 @@ def make_env(
         render_mode: `rgb_array` or None.
         task_options: values that replace the task's own, such as `max_steps`.
     """
-    cell, task = load_station(station), make_task(name, **task_options)
+    cell = load_station(station)
+    task = make_task(name, cell.robot, **task_options)
     world = SimWorld(cell, task, images=images, image_size=image_size, randomize=randomize)
     return StationTaskEnv(world, render_mode)
 

@@ -89,6 +89,16 @@ def test_the_expert_solves_its_task(task):
     assert success_rate(f"tandem/{task}", 20) >= 0.95
 
 
+@pytest.mark.parametrize("task", ["reach", "lift", "place-in-bin"])
+def test_the_expert_solves_its_task_on_the_small_arm(task):
+    assert success_rate(f"tandem/{task}?station=so101_sim", 20) >= 0.95
+
+
+def test_a_task_out_of_reach_of_an_arm_is_refused():
+    with pytest.raises(ConfigError, match="within reach of so101"):
+        make_env("tandem/tidy-drawer?station=so101_sim")
+
+
 def test_success_terminates_with_reward_and_failure_truncates_without():
     env, expert = make_env("tandem/reach", max_steps=9), make_expert("tandem/reach")
     ends = set()
