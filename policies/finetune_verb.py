@@ -75,6 +75,7 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     torch.set_num_threads(1)  # small networks: a second thread only costs
     config = resumed(config, "finetune")
     began = time.monotonic()
+    check_base(config)
     out = config.out or new_folder(Path("runs"), f"finetune-{config.recipe}-{config.env}")
     config = replace(config, out=out)
     recipe = load_module("recipe", config.recipe, "tandem.recipes")
@@ -149,16 +150,21 @@ def base_sight(config: FinetuneConfig) -> dict[str, Any]:
     return {"fields": tuple(vector_shapes(shapes)), "images": cameras(shapes), "image_size": size}
 
 
+def check_base(config: FinetuneConfig) -> None:
+    """Refuse a base that is neither a file nor a kind before anything is collected; names the nearest of either."""
+    kinds = module_entries("tandem.bases")
+    if Path(config.base).exists() or config.base in kinds:
+        return
+    if "/" in config.base or Path(config.base).suffix:
+        find_policy(config.base)
+    raise unknown_name("base policy (and no file of that name)", config.base, kinds)
+
+
 def obtain_base(config: FinetuneConfig, demonstrations: Demonstrations, out: Path) -> Path:
     """Return the policy file of the base: the given one, or one trained here from the demonstrations."""
-    path, given = given_base(config), Path(config.base)
+    path = given_base(config)
     if path is not None:
         return path
-    kinds = module_entries("tandem.bases")
-    if config.base not in kinds:
-        if "/" in config.base or given.suffix:
-            find_policy(given)  # says which files there are
-        raise unknown_name("base policy (and no file of that name)", config.base, kinds)
     module = load_module("base policy", config.base, "tandem.bases")
     folder = Run(out / "base")
     module.train_base(demonstrations, resolve(module.PRESETS, config.base_preset), folder, seed=config.seed)

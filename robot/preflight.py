@@ -22,6 +22,7 @@ from robot.worlds import Interface
 IMAGE = "image/"
 NOTHING, UNDECLARED = "nothing", "not declared"
 POINTS_SHOWN = 4
+SHOWN = 44  # characters of a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,16 @@ def check(lines: Sequence[Line], where: str) -> None:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Return the lines as text, one below the other."""
+    """Return the lines as text, one below the other; long values that fit are cut."""
     rows = [("", "expected", "found", "")]
-    rows += [(line.field, line.expected, line.found, "ok" if line.fits else "DIFFERS") for line in lines]
+    for line in lines:
+        expected, found = (_cut(text) if line.fits else text for text in (line.expected, line.found))
+        rows.append((line.field, expected, found, "ok" if line.fits else "DIFFERS"))
     return _aligned(rows)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def check_chunk(chunk: ActionChunk, spec: PolicySpec, low: Array, high: Array) -> None:

@@ -7,10 +7,10 @@ from robot.specs import StationSpec
 
 def field_units(station: StationSpec) -> Mapping[str, str]:
     """Return the units of the fields that every station has, and of `action`; tasks' own fields are left undeclared."""
-    is_finger = [name == station.gripper.joint for name in station.joint_names]
-    position = " ".join("m" if finger else "rad" for finger in is_finger)
-    velocity = " ".join("m/s" if finger else "rad/s" for finger in is_finger)
+    gripper = "m" if hasattr(station.gripper, "lower_m") else "rad"  # a finger slides, a jaw turns
+    joints = [gripper if name == station.gripper.joint else "rad" for name in station.joint_names]
+    velocity = " ".join(f"{unit}/s" for unit in joints)
     in_joints = station.action.space == "joint_position"
-    units = {"joint_position": position, "joint_velocity": velocity, "tcp_position": "m m m"}
+    units = {"joint_position": " ".join(joints), "joint_velocity": velocity, "tcp_position": "m m m"}
     known = {name: unit for name, unit in units.items() if name in station.observation}
-    return known | {"action": position if in_joints else " ".join("m" for _ in station.action_names)}
+    return known | {"action": units["joint_position"] if in_joints else f"m m m {gripper}"}

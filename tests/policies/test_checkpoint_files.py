@@ -192,8 +192,6 @@ def test_every_verb_names_them(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = {"finetune": ["--base", "runs/peg-bd", "--env", "tandem/reach"]}.get(verb, ["--policy", "runs/peg-bd"])
-    if verb == "finetune":
-        monkeypatch.setattr("policies.finetune_verb.obtain", lambda *_: (None, ""))
     if verb in ("up", "record"):
         pytest.importorskip("rclpy")
     assert main([verb, *words]) == 2

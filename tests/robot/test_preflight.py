@@ -32,7 +32,7 @@ def test_a_policy_of_the_station_fits_it() -> None:
     check(lines, "the station")
     assert all(line.fits for line in lines)
     shown = table(lines)
-    for expected in ("camera wrist", "(84, 84, 3)", "fr3_joint7", "rad rad", "20 Hz", "predicts 8", "executes 6"):
+    for expected in ("camera wrist", "(84, 84, 3)", "fr3_joint1", "rad rad", "20 Hz", "predicts 8", "executes 6"):
         assert expected in shown
     assert "DIFFERS" not in shown
 
