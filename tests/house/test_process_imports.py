@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,8 @@ def test_a_node_that_drives_a_robot_loads_no_torch(node: str) -> None:
     ],
 )
 def test_a_whole_folder_loads_only_what_lies_below(folder: str, never: set[str]) -> None:
-    modules = [module_name(path) for path in python_files(folder)]
-    assert not loaded_by(*modules) & never
+    paths = [path for path in python_files(folder) if "lerobot" not in path.stem or find_spec("lerobot")]
+    assert not loaded_by(*map(module_name, paths)) & never
 
 
 def test_our_robot_package_is_found_from_anywhere(tmp_path: Path) -> None:
