@@ -6,19 +6,19 @@ default controller: changes of the hand's pose, +-1 of its range, then the gripp
 """
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-import robosuite
 from gymnasium import spaces
-from robosuite.environments.base import REGISTERED_ENVS
 
 from robot.errors import ConfigError
 from robot.types import Array
 from robot.worlds import Interface
 from sim.experts import Knobs
 
+robosuite: Any = import_module("robosuite")  # by its name: type checkers take this file for it
 SEEN = ("_joint_pos", "_joint_vel", "_eef_pos", "_eef_quat", "_gripper_qpos")  # of each robot
 TWO_ARM = "TwoArm"
 ACTION_NAMES = ("hand_x", "hand_y", "hand_z", "hand_turn_x", "hand_turn_y", "hand_turn_z", "gripper")
@@ -28,7 +28,7 @@ GRASPED_M = 0.0315  # travel of a finger that has closed on the cube, however it
 
 
 def names() -> list[str]:
-    return sorted(REGISTERED_ENVS)
+    return sorted(robosuite.environments.base.REGISTERED_ENVS)
 
 
 def make_env(
@@ -62,7 +62,7 @@ def make_env(
         use_object_obs=True,
         control_freq=rate_hz,
         ignore_done=True,
-        hard_reset=False,
+        hard_reset=True,  # else the sizes of things would follow from the first episode
         **options,
     )
     return RobosuiteEnv(inner, rate_hz=rate_hz, max_steps=max_steps, render_mode=render_mode)
@@ -103,7 +103,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         super().reset(seed=seed, options=options)
         self._steps = 0
         fresh = np.random.default_rng(int(self.np_random.integers(2**31)))
-        self.inner.rng.bit_generator.state = fresh.bit_generator.state  # in place: placement samplers share it
+        self.inner.rng.bit_generator.state = fresh.bit_generator.state  # in place: all share it
         return self._fields(self.inner.reset()), {"success": False}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
