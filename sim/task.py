@@ -102,7 +102,7 @@ def make_task(name: str, robot: str = "", **options: Any) -> Task:
 
     Args:
         name: of the task.
-        robot: `station.robot`; for some (entry points `tandem.arms`) tasks are laid out anew, and only those can be had.
+        robot: `station.robot`; for some (entry points `tandem.arms`) tasks are laid out anew, and there are no others.
         options: values to replace.
     """
     if name not in _tasks():
