@@ -21,7 +21,7 @@ def env_id(request: pytest.FixtureRequest) -> str:
 def env(env_id: str) -> Iterator[Env]:
     try:
         env = make_env(env_id)
-    except RobotError as error:
+    except (RobotError, ImportError) as error:
         if env_id.startswith(f"{OWN_SUITE}/"):
             raise
         pytest.skip(str(error))  # a suite may list what this machine or Tandem cannot run, and says so
