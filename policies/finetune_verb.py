@@ -106,7 +106,6 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         env.close()
         after = evaluator.evaluate(folder.policy_path, evaluation_starts(config.eval_episodes))
     folder.close()
-    curves = draw_curves(out)
     print(f"finetuned: {after.success}")
     result = outcome(before, after, state.curve) | {
         "env": config.env,
@@ -125,7 +124,7 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         "policy": folder.policy_path,
         "policy_sha256": read_content(folder.policy_path).sha256,
         "best_policy": folder.best_path,
-        "curves": curves,
+        "curves": draw_curves(out),
         "run": out,
     }
     write_json(out / "result.json", result)

@@ -31,14 +31,15 @@ class Blobs:
             (self._size,), (self._shard,) = facts["shape"], facts["chunk_grid"]["configuration"]["chunk_shape"]
             (self._chunk,) = settings["chunk_shape"]
             names = [codec["name"] for codec in (*settings["codecs"], *settings["index_codecs"])]
+            layout, kind = sharding["name"], facts["data_type"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{path} is not an array of images ({error!r}); restore the episode from a copy"
             ) from error
-        known = (sharding["name"], facts["data_type"], names) == ("sharding_indexed", "uint8", _CODECS)
+        known = (layout, kind, names) == ("sharding_indexed", "uint8", _CODECS)
         sizes = (self._size, self._shard, self._chunk)
         if not known or not all(isinstance(size, int) and size > 0 for size in sizes) or self._shard % self._chunk:
-            raise StoreError(f"{path} is {facts['data_type']} {sizes} with {names}; expected uint8 with {_CODECS}")
+            raise StoreError(f"{path} is {kind} {sizes} with {names}; expected uint8 with {_CODECS}")
 
     def read(self, start: int, stop: int) -> bytes:
         """Return bytes [start, stop); StoreError where the files do not hold them."""
