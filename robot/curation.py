@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from robot.episode import Episode
-from robot.episode_store import EpisodeStore
+from robot.episode_store import EpisodeStore, sync_tree
 from robot.errors import StoreError, unknown_name
 from robot.journal import store_error, sync_folder
 
@@ -92,6 +92,7 @@ def _copy(episode: Episode, target: EpisodeStore) -> Path:
     shutil.rmtree(half, ignore_errors=True)
     try:
         shutil.copytree(episode.info.path, half)
+        sync_tree(half)
         Episode(half).verify()
         return _move(half, wanted)
     except StoreError:

@@ -181,7 +181,13 @@ class EpisodeStore:
 
     def episodes(self) -> list[EpisodeInfo]:
         """List the sealed episodes, oldest first, discarded ones included."""
-        infos = [read_info(path) for path in self._sealed.glob("*.zarr")]
+        infos = []
+        for path in self._sealed.glob("*.zarr"):
+            try:
+                infos.append(read_info(path))
+            except StoreError:
+                if path.exists():  # else it was dropped meanwhile
+                    raise
         return sorted(infos, key=lambda info: (info.created_ns, info.episode_id))
 
     def load(self, episode_id: str) -> Episode:
@@ -219,7 +225,7 @@ def _copy(journal: Path, workplace: Path, sealed: Path) -> None:
     half = workplace / f"{secrets.token_hex(4)}.zarr"  # a new name: Zarr's threads may outlive a failed attempt
     try:
         write_episode(half, read_recording(journal))
-        _sync_tree(half)
+        sync_tree(half)
         Episode(half).verify()
         half.rename(sealed)
         sync_folder(sealed.parent)
@@ -249,7 +255,8 @@ def _locked(journal: Path, wait: bool) -> Iterator[bool]:
         os.close(fd)
 
 
-def _sync_tree(path: Path) -> None:
+def sync_tree(path: Path) -> None:
+    """Bring a folder and everything in it to disk."""
     for folder, _, files in os.walk(path):
         for file in files:
             with Path(folder, file).open("rb") as opened:
