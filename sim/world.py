@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from robot.control_loop import Outcome
-from robot.errors import unknown_name
+from robot.errors import ConfigError, unknown_name
 from robot.kinematics.arm import ArmKinematics
 from robot.kinematics.model import TCP
 from robot.specs import StationSpec
@@ -18,6 +18,7 @@ from sim.task import Task
 
 SERVO_STEPS = round(0.01 / TIMESTEP_S)  # physics steps per setpoint: the servo runs at 100 Hz
 SERVO_S = SERVO_STEPS * TIMESTEP_S
+START_ERROR_M = 0.01
 FIELDS = ("joint_position", "joint_velocity", "tcp_position", "object_state")
 TIMESTEP_NS = round(TIMESTEP_S * NS_PER_S)
 JOINT_EQUALITY = mujoco.mjtEq.mjEQ_JOINT  # pyright: ignore[reportAttributeAccessIssue]
@@ -177,6 +178,12 @@ class SimWorld:
         gripper = self.station.gripper.joint_at(travel_m)
         arm = self._kinematics.inverse(tcp, np.array(self.station.arm.home_rad), iterations=30)
         self._setpoint = np.append(arm, gripper)
+        reached = self._kinematics.tcp_position(self._setpoint)
+        if not np.abs(reached - tcp).max() < START_ERROR_M:
+            raise ConfigError(
+                f"task {self.task.name} starts with the tcp at {np.round(tcp, 3)} m, which {self.station.name} cannot "
+                "reach: take a task that is laid out for this arm"
+            )
         self.data.qpos[: self._n] = self._setpoint
         self.data.qpos[self._mirror] = gripper
         self.data.ctrl[:] = self._setpoint
