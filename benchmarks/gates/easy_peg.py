@@ -42,6 +42,7 @@ DEPENDS = [
     "policies/observations.py",
     "policies/replay.py",
     "policies/residual_policy.py",
+    "policies/steerable.py",
     "policies/starts.py",
     "policies/training.py",
 ]

@@ -33,6 +33,8 @@ DEPENDS = [
     "policies/graph_evaluation.py",
     "policies/evaluation.py",
     "policies/base/behavior_cloning.py",
+    "policies/learners/supervised.py",
+    "policies/steerable.py",
 ]
 
 
