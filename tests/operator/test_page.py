@@ -11,21 +11,13 @@ from robot.operator.server import OperatorPage, PageServer
 from robot.operator.session import OperatorSession
 from robot.ownership import Mode
 from robot.specs import load_station
-from tests.operator.chromium import Chromium, Tab, find_chromium
+from tests.operator.chromium import Chromium, Tab
 from tests.operator.stand_in import StandIn
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PICTURE = (
     "document.getElementById('camera-scene').toDataURL().length + document.getElementById('camera-scene').toDataURL()"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    executable = find_chromium()
-    assert executable is not None
-    with Chromium(executable) as browser:
-        yield browser
 
 
 @pytest.fixture

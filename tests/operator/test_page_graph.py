@@ -19,7 +19,7 @@ from robot.ros.description import GraphOptions, NodeSpec, describe
 from robot.ros.running_graph import RunningGraph, running_graph
 from robot.specs import load_station
 from robot.types import EndReason, Owner
-from tests.operator.chromium import Chromium, Tab, find_chromium
+from tests.operator.chromium import Chromium, Tab
 
 if TYPE_CHECKING:
     from tests.operator.watcher import Watcher
@@ -123,14 +123,6 @@ def drive(bench: Bench, tab: Tab, code: str, is_there: Callable[[], bool]) -> No
         time.sleep(0.05)
     tab.key_up(code)
     time.sleep(0.4)  # the arm comes to rest
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    executable = find_chromium()
-    assert executable is not None
-    with Chromium(executable) as browser:
-        yield browser
 
 
 @pytest.fixture
