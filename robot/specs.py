@@ -5,17 +5,19 @@ filter, the drivers and the gymnasium spaces are all built from it. SI units; qu
 """
 
 import math
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
+from itertools import accumulate, pairwise
 from pathlib import Path
-from types import GenericAlias, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 import numpy as np
 import yaml
 
 from robot.errors import ConfigError, unknown_name
+from robot.from_yaml import build
 from robot.types import Array
 
 Vector3 = tuple[float, float, float]
@@ -183,10 +185,10 @@ class ActionSpec:
 
 @dataclass(frozen=True, slots=True)
 class CameraSpec:
-    """One camera; `mount` is `world` or `hand`, the pose is in that frame."""
+    """One camera; `mount` is `world`, `hand` or, of several arms, `<side>/hand`; the pose is in that frame."""
 
     name: str
-    mount: Literal["world", "hand"]
+    mount: str
     translation_m: Vector3
     look_at_m: Vector3
     fovy_deg: float
@@ -195,6 +197,25 @@ class CameraSpec:
     rate_hz: float
     driver: str = "simulated"
     serial: str | None = None
+
+    @property
+    def side(self) -> str:
+        """Return whose hand it is on; "" for the only arm's, or the world."""
+        return self.mount.rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class MountSpec:
+    """Where an arm's base stands in the cell's frame, and what its side is called among several arms."""
+
+    translation_m: Vector3 = (0.0, 0.0, 0.0)
+    quat_wxyz: Quaternion = (1.0, 0.0, 0.0, 0.0)
+    side: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """Return what the names of its joints, bodies and actions begin with."""
+        return f"{self.side}_" if self.side else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +251,11 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class StationSpec:
-    """One cell: an arm, a gripper, cameras and their limits."""
+    """One cell: an arm, a gripper, cameras and their limits.
+
+    Code that works with any number of arms goes through `sides`, here the station itself: the `arm`, `gripper`,
+    `action` and `safety` of a station of several arms (`robot.multi_arm`) are refused in one line.
+    """
 
     name: str
     robot: str
@@ -243,10 +268,41 @@ class StationSpec:
     safety: SafetySpec
     operator: OperatorSpec
     images: ImageSpec = field(default_factory=ImageSpec)
+    mount: MountSpec = field(default_factory=MountSpec)
 
     def __post_init__(self) -> None:
         if len(self.action.low) != len(self.action_names):
             raise ConfigError(f"action has {len(self.action.low)} limits for the dimensions {self.action_names}")
+        self._check_cameras()
+
+    def _check_cameras(self) -> None:
+        allowed = ("world", *(f"{name}/hand".lstrip("/") for name in self.side_names))
+        for camera in self.cameras:
+            if camera.mount not in allowed:
+                raise ConfigError(f"camera {camera.name}: mount: got {camera.mount!r}, allowed: {', '.join(allowed)}")
+
+    @cached_property
+    def sides(self) -> "tuple[StationSpec, ...]":
+        """Return the station of each arm, in the order of joints and actions."""
+        return (self,)
+
+    @cached_property
+    def side_names(self) -> tuple[str, ...]:
+        return tuple(side.mount.side for side in self.sides)
+
+    @cached_property
+    def joint_slices(self) -> tuple[slice, ...]:
+        """Return where each side's joints are in a joint vector."""
+        return _slices(len(side.joint_names) for side in self.sides)
+
+    @cached_property
+    def action_slices(self) -> tuple[slice, ...]:
+        """Return where each side's part is in an action."""
+        return _slices(len(side.action_names) for side in self.sides)
+
+    @property
+    def state_rate_hz(self) -> float:
+        return self.arm.state_rate_hz
 
     @property
     def period_s(self) -> float:
@@ -265,7 +321,7 @@ class StationSpec:
     def action_names(self) -> tuple[str, ...]:
         if self.action.space == "joint_position":
             return self.joint_names
-        return ("tcp_x", "tcp_y", "tcp_z", self.gripper.joint)
+        return (*(f"{self.mount.prefix}tcp_{axis}" for axis in "xyz"), self.gripper.joint)
 
     @cached_property
     def position_lower(self) -> Array:
@@ -306,6 +362,11 @@ class StationSpec:
         return replace(self, control_rate_hz=control_rate_hz)
 
 
+def _slices(sizes: Iterable[int]) -> tuple[slice, ...]:
+    ends = [0, *accumulate(sizes)]
+    return tuple(slice(start, end) for start, end in pairwise(ends))
+
+
 def _station_paths() -> dict[str, Path]:
     """Return the station files by name: our own, and those that packages register in `tandem.stations`."""
     found = {entry.name: Path(entry.load()) for entry in entry_points(group=GROUP)}
@@ -331,57 +392,8 @@ def load_station(name_or_path: str | Path) -> StationSpec:
         tree = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ConfigError(f"station file {path} is not valid YAML: {error}") from error
-    return _build(StationSpec, tree, str(path.name))
+    if isinstance(tree, dict) and "sides" in tree:
+        from robot.multi_arm.station import read_multi_arm_station  # which is made of the stations that are loaded here
 
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Turn a YAML tree into `kind`, naming the place of anything missing, unknown or of the wrong type."""
-    if is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    dataclasses = [one for one in get_args(kind) if is_dataclass(one)]
-    if isinstance(kind, UnionType) and dataclasses:
-        return _build_dataclass(_fitting(dataclasses, value), value, where)
-    if get_origin(kind) is tuple or isinstance(kind, GenericAlias):
-        return _build_tuple(kind, value, where)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ConfigError(f"{where}: got {value!r}, allowed: {', '.join(map(repr, get_args(kind)))}")
-        return value
-    allowed = get_args(kind) or (kind,)
-    if float in allowed and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not np.isfinite(value):
-            raise ConfigError(f"{where}: got {value!r}, a finite number is needed")
-        return float(value)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
-        raise ConfigError(f"{where}: got {value!r}, expected {names}")
-    return value
-
-
-def _fitting(kinds: list[Any], value: Any) -> Any:
-    """Return the kind that knows most of a mapping's keys."""
-    keys = set(value) if isinstance(value, dict) else set()
-    return max(kinds, key=lambda kind: len(keys & {f.name for f in fields(kind)}))
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: got {value!r}, expected a mapping with {[f.name for f in fields(kind)]}")
-    hints = get_type_hints(kind)
-    known = {f.name for f in fields(kind)}
-    for key in value:
-        if key not in known:
-            raise unknown_name(f"key in {where}", str(key), known)
-    try:
-        return kind(**{key: _build(hints[key], item, f"{where}: {key}") for key, item in value.items()})
-    except TypeError as error:
-        raise ConfigError(f"{where}: {str(error).partition('() ')[2] or error}") from error
-
-
-def _build_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
-    items = get_args(kind)
-    if not isinstance(value, list):
-        raise ConfigError(f"{where}: got {value!r}, expected a list")
-    if items[-1] is not Ellipsis and len(value) != len(items):
-        raise ConfigError(f"{where}: got {len(value)} values, expected {len(items)}")
-    return tuple(_build(items[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return read_multi_arm_station(tree, path.name)
+    return build(StationSpec, tree, path.name)

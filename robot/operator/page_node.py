@@ -15,7 +15,7 @@ import numpy as np
 
 from robot.errors import ConfigError
 from robot.images import encode_image
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_kinematics
 from robot.operator.door import PORT, is_loopback, open_door
 from robot.operator.server import Frame, OperatorPage, PageServer
 from robot.operator.session import OperatorSession, Seen
@@ -76,7 +76,7 @@ class PageNode(RobotNode[PageParameters]):
         if self.is_barrier:
             raise ConfigError("the page is for people, who cannot step with a barrier: use step_mode:=realtime")
         self.cameras = [camera.name for camera in self.station.cameras]
-        self._kinematics = ArmKinematics(self.station)
+        self._kinematics = make_kinematics(self.station)
         self._author: dict[str, Any] = {}
         self._episode: dict[str, Any] = {}
         self._safety = ""
