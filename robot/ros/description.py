@@ -19,12 +19,14 @@ Parameter = bool | int | float | str
 PROFILE = Path(__file__).parent / "fastdds.xml"
 CONTROL_PROFILE = Path(__file__).parent / "fastdds_control.xml"
 SEES_IMAGES = (
-    *("sim.camera_node", "robot.operator.page_node", "robot.ros.recorder_node", "policies.policy_node"),
-    *("robot.ros.graph_probe_node", "robot.ros.bag_node"),
+    *("sim.camera_node", "hardware.camera_node", "robot.operator.page_node", "robot.ros.recorder_node"),
+    *("policies.policy_node", "robot.ros.graph_probe_node", "robot.ros.bag_node"),
 )
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Fast DDS 2 and 3
 DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 OPERATORS = ("scripted", "page", "none")
+SIMULATED = "simulated"  # the driver of a device that `sim` answers for; every other one is `hardware`'s
+SIMULATED_TASK = "peg-insert"
 RESPAWN_DELAY_S = 2.0
 
 
@@ -60,10 +62,13 @@ def _yaml(value: Parameter) -> str:
 
 @dataclass(frozen=True, slots=True)
 class GraphOptions:
-    """What to start. Empty names leave the part out; `script` is extra parameters of the scripted operator."""
+    """What to start. Empty names leave the part out; `script` is extra parameters of the scripted operator.
+
+    `task` is the scene of a simulated cell, peg-insert where it is empty; on hardware it only names the episodes.
+    """
 
     station: str = "fr3_sim"
-    task: str = "peg-insert"
+    task: str = ""
     policy: str = ""
     execution: str = ""  # how the policy's chunks are executed; "": its own way
     operator: str = "scripted"
@@ -78,14 +83,23 @@ class GraphOptions:
 
 
 def describe(options: GraphOptions) -> list[NodeSpec]:
-    """Return the processes of a simulated robot's graph, the arm first."""
+    """Return the processes of a robot's graph, the arm first.
+
+    A device whose driver is `simulated` is a node of `sim`, every other one a node of `hardware`. A real arm
+    is never released by a program: `auto_reset` is for simulated arms alone. Nor does a program set up its scene.
+    """
     if options.operator not in OPERATORS:
         raise unknown_name("operator", options.operator, OPERATORS)
     station = load_station(options.station)
-    nodes = [_spec(options, "sim.arm_node", "arm")]
-    nodes += [_spec(options, "sim.camera_node", name, camera=name) for name in _cameras(options, station)]
+    is_simulated = station.arm.driver == SIMULATED
+    if options.operator == "scripted" and not is_simulated:
+        raise ConfigError(f"the scripted operator knows simulated scenes only, {station.name} is real: page or none")
+    options = replace(options, task=named_task(options.task, station))
+    nodes = [_spec(options, "sim.arm_node" if is_simulated else "hardware.arm_node", "arm")]
+    nodes += [_camera(options, station, name) for name in _cameras(options, station)]
     nodes.append(_arbiter(options))
-    nodes.append(_spec(options, "robot.ros.episode_node", "episode"))
+    resets = {} if is_simulated else {"world_resets": False}
+    nodes.append(_spec(options, "robot.ros.episode_node", "episode", **resets))
     if options.policy:
         checkpoint = str(Path(options.policy).absolute())
         nodes.append(
@@ -102,7 +116,12 @@ def describe(options: GraphOptions) -> list[NodeSpec]:
     if options.bag:
         folder = str(Path(options.bag).absolute())
         nodes.append(replace(_spec(options, "robot.ros.bag_node", "bag", folder=folder, vital=False), required=False))
-    return expecting_all([*nodes, _health(options, nodes)])
+    return expecting_all([*nodes, _health(options, nodes, auto_reset=is_simulated)])
+
+
+def named_task(task: str, station: StationSpec) -> str:
+    """Return the task's name; left out it is peg-insert in simulation, and nothing on hardware."""
+    return task or (SIMULATED_TASK if station.arm.driver == SIMULATED else "")
 
 
 def expecting_all(nodes: Sequence[NodeSpec]) -> list[NodeSpec]:
@@ -119,6 +138,19 @@ def expecting_all(nodes: Sequence[NodeSpec]) -> list[NodeSpec]:
 def _cameras(options: GraphOptions, station: StationSpec) -> list[str]:
     names = [camera.name for camera in station.cameras] if options.cameras is None else options.cameras
     return [station.camera(name).name for name in names]
+
+
+def _camera(options: GraphOptions, station: StationSpec, name: str) -> NodeSpec:
+    """A real camera's process that ends is started again; until it is back the arm holds, as it is vital."""
+    if station.camera(name).driver != SIMULATED:
+        camera = _spec(options, "hardware.camera_node", name, camera=name)
+        return replace(camera, required=False, respawn=True)
+    if station.arm.driver != SIMULATED:
+        raise ConfigError(
+            f"camera {name} of {station.name} is simulated and the arm is not, so it has no scene to draw: "
+            "give it a driver in the station file, or leave it out with --cameras"
+        )
+    return _spec(options, "sim.camera_node", name, camera=name)
 
 
 def _spec(options: GraphOptions, module: str, name: str, **parameters: Parameter) -> NodeSpec:
@@ -149,9 +181,9 @@ def _page(options: GraphOptions) -> NodeSpec:
     return NodeSpec("robot.operator.page_node", "page", options.namespace, parameters, required=False, respawn=True)
 
 
-def _health(options: GraphOptions, nodes: list[NodeSpec]) -> NodeSpec:
+def _health(options: GraphOptions, nodes: list[NodeSpec], *, auto_reset: bool) -> NodeSpec:
     required = ",".join(node.name for node in nodes if node.required)
-    return _spec(options, "robot.ros.health_node", "health", required=required, auto_reset=True)
+    return _spec(options, "robot.ros.health_node", "health", required=required, auto_reset=auto_reset)
 
 
 def environment(base: Mapping[str, str], domain_id: int | None = None) -> dict[str, str]:

@@ -23,7 +23,8 @@ class UpConfig:
     """What to start; the station's own values hold where a flag is left out."""
 
     station: str = "fr3_sim"
-    task: str = "peg-insert"
+    task: str = ""
+    """Scene of a simulated station, peg-insert by default; on hardware the name that episodes are stored under."""
     policy: Path | None = None
     """Checkpoint file or run folder; without one nobody drives but a person."""
     execution: str = ""
