@@ -40,12 +40,15 @@ class NodeSpec:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     required: bool = True
     respawn: bool = False
+    parameter_file: str = ""
 
     def argv(self) -> list[str]:
-        """Return the command line that starts the process."""
+        """Return the command line that starts the process; `parameters` win over the file's."""
         words = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}"]
         if self.namespace:
             words += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
+        if self.parameter_file:
+            words += ["--params-file", self.parameter_file]
         for key, value in self.parameters.items():
             words += ["-p", f"{key}:={_yaml(value)}"]
         return words
@@ -65,6 +68,8 @@ class GraphOptions:
     """What to start. Empty names leave the part out; `script` is extra parameters of the scripted operator.
 
     `task` is the scene of a simulated cell, peg-insert where it is empty; on hardware it only names the episodes.
+    `replay` is the folder of a sealed episode whose actions drive in the policy's place. `learn` is the folder of the
+    weights that a learner makes of the ticks it hears, for a residual `policy`. `parameters` is a ROS parameter file.
     """
 
     station: str = "fr3_sim"
@@ -79,6 +84,10 @@ class GraphOptions:
     namespace: str = ""
     step_mode: str = "realtime"
     page_port: int = PORT
+    replay: str = ""
+    learn: str = ""
+    learn_preset: str = "cpu"
+    parameters: str = ""
     script: Mapping[str, Parameter] = field(default_factory=dict)
 
 
@@ -100,23 +109,42 @@ def describe(options: GraphOptions) -> list[NodeSpec]:
     nodes.append(_arbiter(options))
     resets = {} if is_simulated else {"world_resets": False}
     nodes.append(_spec(options, "robot.ros.episode_node", "episode", **resets))
-    if options.policy:
-        checkpoint = str(Path(options.policy).absolute())
-        nodes.append(
-            _spec(options, "policies.policy_node", "policy", checkpoint=checkpoint, execution=options.execution)
-        )
+    nodes += _drivers(options)
     if options.operator == "scripted":
         nodes.append(_spec(options, "sim.operator_node", "operator", **options.script))
     if options.operator == "page":
         nodes.append(_page(options))
     if options.record:
-        store, cameras = str(Path(options.record).absolute()), ",".join(_cameras(options, station))
+        store, cameras = _absolute(options.record), ",".join(_cameras(options, station))
         recorder = _spec(options, "robot.ros.recorder_node", "recorder", store=store, cameras=cameras)
         nodes.append(replace(recorder, required=False, respawn=True))  # the arm holds until it is back
     if options.bag:
-        folder = str(Path(options.bag).absolute())
-        nodes.append(replace(_spec(options, "robot.ros.bag_node", "bag", folder=folder, vital=False), required=False))
-    return expecting_all([*nodes, _health(options, nodes, auto_reset=is_simulated)])
+        bag = _spec(options, "robot.ros.bag_node", "bag", folder=_absolute(options.bag), vital=False)
+        nodes.append(replace(bag, required=False))
+    nodes = expecting_all([*nodes, _health(options, nodes, auto_reset=is_simulated)])
+    return [replace(node, parameter_file=_absolute(options.parameters)) for node in nodes]
+
+
+def _drivers(options: GraphOptions) -> list[NodeSpec]:
+    """Return who drives when no person does: a policy, perhaps with its learner, or a recorded episode."""
+    policy = _absolute(options.policy)
+    if options.replay and options.policy:
+        raise ConfigError(f"both policy {options.policy} and replay {options.replay} would drive: give one of them")
+    if options.learn and not options.policy:
+        raise ConfigError(f"learn is {options.learn}, but there is no policy to learn for: give a residual one")
+    nodes: list[NodeSpec] = []
+    if options.policy:
+        nodes.append(_spec(options, "policies.policy_node", "policy", checkpoint=policy, execution=options.execution))
+    if options.replay:
+        nodes.append(_spec(options, "robot.ros.replay_node", "policy", path=_absolute(options.replay)))
+    if options.learn:
+        made = {"checkpoint": policy, "out": _absolute(options.learn), "preset": options.learn_preset, "vital": False}
+        nodes.append(replace(_spec(options, "policies.learner_node", "learner", **made), required=False))
+    return nodes
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path else ""
 
 
 def named_task(task: str, station: StationSpec) -> str:
@@ -160,7 +188,7 @@ def _spec(options: GraphOptions, module: str, name: str, **parameters: Parameter
 def _common(options: GraphOptions) -> dict[str, Parameter]:
     station = options.station
     if station.endswith((".yaml", ".yml")):
-        station = str(Path(station).absolute())
+        station = _absolute(station)
     return {
         "station": station,
         "task": options.task,
@@ -170,7 +198,7 @@ def _common(options: GraphOptions) -> dict[str, Parameter]:
 
 
 def _arbiter(options: GraphOptions) -> NodeSpec:
-    policy = "any" if options.policy else "none"
+    policy = "any" if options.policy or options.replay else "none"
     operator = "none" if options.operator == "none" else "any"
     return _spec(options, "robot.ros.arbiter_node", "arbiter", policy=policy, operator=operator)
 

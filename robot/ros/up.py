@@ -41,6 +41,13 @@ class UpConfig:
     domain_id: int | None = None
     """ROS_DOMAIN_ID; the environment's by default."""
     page_port: int = PORT
+    replay: Path | None = None
+    """Folder of a sealed episode whose actions drive in the policy's place; start an episode to begin."""
+    learn: Path | None = None
+    """Folder of the weights that a learner makes of what it hears, for a residual policy."""
+    learn_preset: str = "cpu"
+    parameters: Path | None = None
+    """ROS parameter file, with a section per node."""
     log_dir: Path | None = None
     """Folder for one log file per node."""
 
@@ -96,6 +103,10 @@ def _options(config: UpConfig) -> GraphOptions:
         control_rate_hz=config.control_rate_hz,
         namespace=config.namespace,
         page_port=config.page_port,
+        replay=str(config.replay or ""),
+        learn=str(config.learn or ""),
+        learn_preset=config.learn_preset,
+        parameters=str(config.parameters or ""),
     )
 
 
