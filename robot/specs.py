@@ -5,17 +5,17 @@ filter, the drivers and the gymnasium spaces are all built from it. SI units; qu
 """
 
 import math
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import GenericAlias, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 import numpy as np
 import yaml
 
 from robot.errors import ConfigError, unknown_name
+from robot.from_yaml import build
 from robot.types import Array
 
 Vector3 = tuple[float, float, float]
@@ -193,7 +193,8 @@ class CameraSpec:
     width: int
     height: int
     rate_hz: float
-    driver: str = "simulated"
+    driver: str = "simulated"  # or a name of the entry-point group tandem.camera_drivers
+    options: dict = field(default_factory=dict, hash=False)  # pyright: ignore[reportMissingTypeArgument] - the driver's
     serial: str | None = None
 
 
@@ -331,57 +332,4 @@ def load_station(name_or_path: str | Path) -> StationSpec:
         tree = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ConfigError(f"station file {path} is not valid YAML: {error}") from error
-    return _build(StationSpec, tree, str(path.name))
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Turn a YAML tree into `kind`, naming the place of anything missing, unknown or of the wrong type."""
-    if is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    dataclasses = [one for one in get_args(kind) if is_dataclass(one)]
-    if isinstance(kind, UnionType) and dataclasses:
-        return _build_dataclass(_fitting(dataclasses, value), value, where)
-    if get_origin(kind) is tuple or isinstance(kind, GenericAlias):
-        return _build_tuple(kind, value, where)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ConfigError(f"{where}: got {value!r}, allowed: {', '.join(map(repr, get_args(kind)))}")
-        return value
-    allowed = get_args(kind) or (kind,)
-    if float in allowed and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not np.isfinite(value):
-            raise ConfigError(f"{where}: got {value!r}, a finite number is needed")
-        return float(value)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
-        raise ConfigError(f"{where}: got {value!r}, expected {names}")
-    return value
-
-
-def _fitting(kinds: list[Any], value: Any) -> Any:
-    """Return the kind that knows most of a mapping's keys."""
-    keys = set(value) if isinstance(value, dict) else set()
-    return max(kinds, key=lambda kind: len(keys & {f.name for f in fields(kind)}))
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: got {value!r}, expected a mapping with {[f.name for f in fields(kind)]}")
-    hints = get_type_hints(kind)
-    known = {f.name for f in fields(kind)}
-    for key in value:
-        if key not in known:
-            raise unknown_name(f"key in {where}", str(key), known)
-    try:
-        return kind(**{key: _build(hints[key], item, f"{where}: {key}") for key, item in value.items()})
-    except TypeError as error:
-        raise ConfigError(f"{where}: {str(error).partition('() ')[2] or error}") from error
-
-
-def _build_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
-    items = get_args(kind)
-    if not isinstance(value, list):
-        raise ConfigError(f"{where}: got {value!r}, expected a list")
-    if items[-1] is not Ellipsis and len(value) != len(items):
-        raise ConfigError(f"{where}: got {len(value)} values, expected {len(items)}")
-    return tuple(_build(items[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    return build(StationSpec, tree, path.name)
