@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -165,6 +166,40 @@ def adam(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.Ad
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
+class EntropyActor:
+    """A squashed Gaussian with its optimiser, and the temperature that holds its entropy."""
+
+    def __init__(self, actor: SquashedGaussian, target_entropy: float, config: Any) -> None:
+        self.actor = actor
+        self.temperature = Temperature(target_entropy, config.initial_temperature)
+        self._parameters = list(actor.parameters())
+        self.optimizer = adam(self._parameters, config.actor_learning_rate)
+        self.temperature_optimizer = adam(list(self.temperature.parameters()), config.temperature_learning_rate)
+
+    def step(self, loss: Tensor, log_prob: Tensor) -> dict[str, Tensor]:
+        """Descend the actor's loss, and move the temperature by the log densities (batch,) of its samples."""
+        self.optimizer.zero_grad()
+        loss.backward(inputs=self._parameters)
+        self.optimizer.step()
+        self.temperature_optimizer.zero_grad()
+        self.temperature.loss(log_prob).backward()
+        self.temperature_optimizer.step()
+        return {
+            "actor/loss": loss.detach(),
+            "actor/entropy": -log_prob.detach().mean(),
+            "actor/temperature": self.temperature(),
+        }
+
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self, name).state_dict() for name in self._SAVED}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name in self._SAVED:
+            getattr(self, name).load_state_dict(deepcopy(state[name]))
+
+    _SAVED = ("actor", "temperature", "optimizer", "temperature_optimizer")
+
+
 class SACLearner:
     """Actor, critics and temperature; everything random in it comes from its own generator."""
 
@@ -174,11 +209,13 @@ class SACLearner:
         self.actor = SquashedGaussian(state, action, config.actor_hidden, layer_norm=config.actor_layer_norm)
         self.actor.initialize(self.generator)
         self.critics = Critics(state, action, config, self.generator)
-        target = entropy_target(action, config.entropy_per_dimension)
-        self.temperature = Temperature(target, config.initial_temperature)
-        self._actor_parameters = list(self.actor.parameters())
-        self.actor_optimizer = adam(self._actor_parameters, config.actor_learning_rate)
-        self.temperature_optimizer = adam(list(self.temperature.parameters()), config.temperature_learning_rate)
+        self.entropic = EntropyActor(self.actor, entropy_target(action, config.entropy_per_dimension), config)
+        self.temperature = self.entropic.temperature
+
+    @torch.no_grad()
+    def act(self, state: Tensor) -> np.ndarray:
+        """Sample an action for one state (1, state), shape (action,)."""
+        return self.actor.sample(state, self.generator)[0][0].numpy()
 
     def update(self, batch: Transitions) -> dict[str, Tensor]:
         """Make one update of the critics on each slice, then one of the actor and of the temperature."""
@@ -198,37 +235,20 @@ class SACLearner:
         return torch.addcmul(batch.reward, batch.discount, value)
 
     def update_critics(self, batch: Transitions, extra: Tensor | float = 0.0) -> dict[str, Tensor]:
+        """Make one update of every head; `extra` is added to the loss."""
         return self.critics.regress(batch, self.target(batch), extra)
 
     def update_actor(self, batch: Transitions) -> dict[str, Tensor]:
         """Make one update of the actor and of the temperature on these states."""
         action, log_prob = self.actor.sample(batch.state, self.generator)
         loss = (self.temperature() * log_prob - self.critics.actor_value(batch.state, action)).mean()
-        return self.step_actor(loss, log_prob)
-
-    def step_actor(self, loss: Tensor, log_prob: Tensor) -> dict[str, Tensor]:
-        """Descend the actor's loss, and move the temperature by the log densities (batch,) of its samples."""
-        self.actor_optimizer.zero_grad()
-        loss.backward(inputs=self._actor_parameters)
-        self.actor_optimizer.step()
-        self.temperature_optimizer.zero_grad()
-        self.temperature.loss(log_prob).backward()
-        self.temperature_optimizer.step()
-        return {
-            "actor/loss": loss.detach(),
-            "actor/entropy": -log_prob.detach().mean(),
-            "actor/temperature": self.temperature(),
-        }
+        return self.entropic.step(loss, log_prob)
 
     def state(self) -> dict[str, Any]:
-        modules = ("actor", "temperature", "actor_optimizer", "temperature_optimizer")
-        return {name: getattr(self, name).state_dict() for name in modules} | {
-            "critics": self.critics.state(),
-            "generator": self.generator.get_state(),
-        }
+        parts = {"critics": self.critics.state(), "entropic": self.entropic.state()}
+        return parts | {"generator": self.generator.get_state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.generator.set_state(state["generator"])
         self.critics.restore(state["critics"])
-        for name in ("actor", "temperature", "actor_optimizer", "temperature_optimizer"):
-            getattr(self, name).load_state_dict(deepcopy(state[name]))
+        self.entropic.restore(state["entropic"])

@@ -158,7 +158,7 @@ def test_no_entropy_enters_the_target_where_it_is_switched_off() -> None:
 def test_one_update_is_one_of_the_actor_and_utd_of_the_critics() -> None:
     made = learner(utd_ratio=4)
     made.update(batch(32))
-    steps = [made.critics.optimizer, made.actor_optimizer, made.temperature_optimizer]
+    steps = [made.critics.optimizer, made.entropic.optimizer, made.entropic.temperature_optimizer]
     assert [int(next(iter(item.state.values()))["step"]) for item in steps] == [4, 1, 1]
 
 
