@@ -250,7 +250,7 @@ class FakeArm(DeviceLife):
 
     def __init__(self, station: StationSpec, clock: Clock | None = None) -> None:
         super().__init__()
-        self.features = Features("arm", station.joint_names, station.arm.state_rate_hz, (len(station.joint_names),))
+        self.features = Features("arm", station.joint_names, station.state_rate_hz, (len(station.joint_names),))
         self.frozen = False
         self._station = station
         self._clock = clock or MonotonicClock()

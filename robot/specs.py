@@ -5,9 +5,11 @@ filter, the drivers and the gymnasium spaces are all built from it. SI units; qu
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -188,10 +190,10 @@ class ActionSpec:
 
 @dataclass(frozen=True, slots=True)
 class CameraSpec:
-    """One camera; `mount` is `world` or `hand`, the pose is in that frame."""
+    """One camera; `mount` is `world`, `hand` or, of several arms, `<side>/hand`; the pose is in that frame."""
 
     name: str
-    mount: Literal["world", "hand"]
+    mount: str
     translation_m: Vector3
     look_at_m: Vector3
     fovy_deg: float
@@ -201,6 +203,25 @@ class CameraSpec:
     driver: str = "simulated"  # or a name of the entry-point group tandem.camera_drivers
     options: dict = field(default_factory=dict, hash=False)  # pyright: ignore[reportMissingTypeArgument] - the driver's
     serial: str | None = None
+
+    @property
+    def side(self) -> str:
+        """Return whose hand it is on; "" for the only arm's, or the world."""
+        return self.mount.rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class MountSpec:
+    """Where an arm's base stands in the cell's frame, and what its side is called among several arms."""
+
+    translation_m: Vector3 = (0.0, 0.0, 0.0)
+    quat_wxyz: Quaternion = (1.0, 0.0, 0.0, 0.0)
+    side: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """Return what the names of its joints, bodies and actions begin with."""
+        return f"{self.side}_" if self.side else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +257,11 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class StationSpec:
-    """One cell: an arm, a gripper, cameras and their limits."""
+    """One cell: an arm, a gripper, cameras and their limits.
+
+    Code that works with any number of arms goes through `sides`, here the station itself: the `arm`, `gripper`,
+    `action` and `safety` of a station of several arms (`robot.multi_arm`) are refused in one line.
+    """
 
     name: str
     robot: str
@@ -249,10 +274,41 @@ class StationSpec:
     safety: SafetySpec
     operator: OperatorSpec
     images: ImageSpec = field(default_factory=ImageSpec)
+    mount: MountSpec = field(default_factory=MountSpec)
 
     def __post_init__(self) -> None:
         if len(self.action.low) != len(self.action_names):
             raise ConfigError(f"action has {len(self.action.low)} limits for the dimensions {self.action_names}")
+        self._check_cameras()
+
+    def _check_cameras(self) -> None:
+        allowed = ("world", *(f"{name}/hand".lstrip("/") for name in self.side_names))
+        for camera in self.cameras:
+            if camera.mount not in allowed:
+                raise ConfigError(f"camera {camera.name}: mount: got {camera.mount!r}, allowed: {', '.join(allowed)}")
+
+    @cached_property
+    def sides(self) -> "tuple[StationSpec, ...]":
+        """Return the station of each arm, in the order of joints and actions."""
+        return (self,)
+
+    @cached_property
+    def side_names(self) -> tuple[str, ...]:
+        return tuple(side.mount.side for side in self.sides)
+
+    @cached_property
+    def joint_slices(self) -> tuple[slice, ...]:
+        """Return where each side's joints are in a joint vector."""
+        return _slices(len(side.joint_names) for side in self.sides)
+
+    @cached_property
+    def action_slices(self) -> tuple[slice, ...]:
+        """Return where each side's part is in an action."""
+        return _slices(len(side.action_names) for side in self.sides)
+
+    @property
+    def state_rate_hz(self) -> float:
+        return self.arm.state_rate_hz
 
     @property
     def period_s(self) -> float:
@@ -271,7 +327,7 @@ class StationSpec:
     def action_names(self) -> tuple[str, ...]:
         if self.action.space == "joint_position":
             return self.joint_names
-        return ("tcp_x", "tcp_y", "tcp_z", self.gripper.joint)
+        return (*(f"{self.mount.prefix}tcp_{axis}" for axis in "xyz"), self.gripper.joint)
 
     @cached_property
     def position_lower(self) -> Array:
@@ -312,6 +368,11 @@ class StationSpec:
         return replace(self, control_rate_hz=control_rate_hz)
 
 
+def _slices(sizes: Iterable[int]) -> tuple[slice, ...]:
+    ends = [0, *accumulate(sizes)]
+    return tuple(slice(start, end) for start, end in pairwise(ends))
+
+
 def _station_paths() -> dict[str, Path]:
     """Return the station files by name: our own, and those that packages register in `tandem.stations`."""
     found = {entry.name: Path(entry.load()) for entry in entry_points(group=GROUP)}
@@ -328,7 +389,12 @@ def load_station(name_or_path: str | Path) -> StationSpec:
     A file that begins with `like: fr3_sim` holds only what is different there: mappings are merged, all else replaced.
     """
     path = _station_path(name_or_path)
-    return build(StationSpec, _station_tree(path, ()), path.name)
+    tree = _station_tree(path, ())
+    if isinstance(tree, dict) and "sides" in tree:
+        from robot.multi_arm.station import read_multi_arm_station  # which is made of the stations that are loaded here
+
+        return read_multi_arm_station(tree, path.name)
+    return build(StationSpec, tree, path.name)
 
 
 def _station_path(name_or_path: str | Path) -> Path:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from robot.action_space import ActionSpace
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.images import encode_image
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_action_space, make_kinematics
 from robot.observation import StreamLimits
 from robot.record import Clip, TickRecord
 from robot.ros import topics
@@ -85,8 +84,8 @@ def resample(path: Path, store: EpisodeStore, station: StationSpec, names: Mappi
     if not kept:
         raise ConfigError(f"{path}: at none of {len(grid)} ticks was every stream fresh; see its rates")
     measured, setpoints = joints.at(grid), applied.at(grid + period)
-    kinematics = ArmKinematics(station)
-    space = ActionSpace(station, kinematics)
+    kinematics = make_kinematics(station)
+    space = make_action_space(station, kinematics)
     name = re.sub(r"[^A-Za-z0-9_-]", "-", path.stem)
     facts = {
         "station": station.name,
