@@ -20,14 +20,15 @@ from policies.data.lerobot_export import FACTS
 from robot.episode import EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
-from robot.images import encode_image
+from robot.images import encode_for_store
 from robot.record import TickRecord
+from robot.specs import ImageSpec
 from robot.types import EndReason
 
 OWN_COLUMNS = {"timestamp", "frame_index", "episode_index", "index", "task_index"}
 IMAGES = "observation.images."
 FRAMES_AT_ONCE = 50
-JPEG_QUALITY = 95  # of images that were through one lossy codec already
+KEPT_IMAGES = ImageSpec(webp_quality=90)  # of images that were through one lossy codec already
 
 
 def import_lerobot(root: Path, store: EpisodeStore, rules: ImportRules) -> Iterator[EpisodeInfo]:
@@ -206,7 +207,7 @@ def _import_ours(source: _Source, store: EpisodeStore) -> Iterator[EpisodeInfo]:
             for step in range(stop - start):
                 record = TickRecord.from_columns({name: column[step] for name, column in columns.items()})
                 images = {
-                    camera: encode_image(source.image(key, number, kept, step), jpeg_quality=JPEG_QUALITY)
+                    camera: encode_for_store(source.image(key, number, kept, step), KEPT_IMAGES)
                     for camera, key in cameras.items()
                     if _is_new(columns.get(f"time_ns/image/{camera}"), step)
                 }

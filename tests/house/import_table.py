@@ -10,12 +10,12 @@ from pathlib import Path
 from tests.house.sources import ROOT
 
 OURS = {"robot", "hardware", "policies", "world_models", "sim"}
-CORE = {"numpy", "scipy", "gymnasium", "zarr", "yaml", "tyro", "rich", "cv2", "numcodecs"}
+CORE = {"numpy", "scipy", "gymnasium", "zarr", "yaml", "tyro", "rich", "cv2", "PIL", "numcodecs"}
 MESSAGES = {f"{name}_msgs" for name in ("std", "geometry", "sensor", "trajectory", "diagnostic", "rosgraph", "control")}
 ROS = {"rclpy", "std_srvs", "builtin_interfaces", "rcl_interfaces", "tf2_ros", "ament_index_python"} | MESSAGES
 BAGS = {"rosbag2_py", "rosbags", "mcap", "mcap_ros2"}
 WEB = {"starlette", "uvicorn", "websockets"}
-TORCH = {"torch", "diffusers", "safetensors", "jaxtyping", "tensorboard", "matplotlib", "PIL"}
+TORCH = {"torch", "diffusers", "safetensors", "jaxtyping", "tensorboard", "matplotlib"}
 HEAVY = {"torch", "diffusers", "lerobot", "mujoco", "mink", "tensorflow", "jax"} | ROS
 
 # The longest path that a file lies under decides; the standard library is always allowed.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from policies.data.bench import CAMERAS, FACTS
+from policies.data.bench_episodes import CAMERAS, FACTS
 from policies.data.exchange import read_in
 from policies.data.images import CachedImages
 from robot.bench_store import make_tick

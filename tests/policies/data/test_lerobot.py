@@ -14,7 +14,7 @@ pytest.importorskip("lerobot", reason="lerobot is not here: make install CONSTRA
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from policies.data.bench import CAMERAS, record_episode
+from policies.data.bench_episodes import CAMERAS, record_episode
 from policies.data.episodes import open_episodes, read_store
 from policies.data.exchange import export, read_in
 from policies.data.lerobot_export import FACTS
