@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 
 from robot.errors import ConfigError, unknown_name
 from robot.from_yaml import build
+from robot.station_file import read_tree
 from robot.types import Array
 
 Vector3 = tuple[float, float, float]
@@ -321,8 +321,8 @@ def station_names() -> list[str]:
     return sorted(_station_paths())
 
 
-def load_station(name_or_path: str | Path) -> StationSpec:
-    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it."""
+def station_path(name_or_path: str | Path) -> Path:
+    """Return the file of a station by its name (`fr3_sim`) or its own path; ConfigError where there is none."""
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = STATIONS / f"{name_or_path}.yaml"
@@ -332,8 +332,10 @@ def load_station(name_or_path: str | Path) -> StationSpec:
             raise unknown_name("station", str(name_or_path), station_names())
     if not path.exists():
         raise ConfigError(f"station file {path} does not exist; known stations: {', '.join(station_names())}")
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"station file {path} is not valid YAML: {error}") from error
-    return build(StationSpec, tree, str(path.name))
+    return path
+
+
+def load_station(name_or_path: str | Path) -> StationSpec:
+    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it."""
+    path = station_path(name_or_path)
+    return build(StationSpec, read_tree(path, station_path), str(path.name))
