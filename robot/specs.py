@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -66,7 +66,11 @@ class JointSpec:
 
 @dataclass(frozen=True, slots=True)
 class ArmSpec:
-    """The arm's chain from `base_link` to `tool0`, its driver and its state rate."""
+    """The arm's chain from `base_link` to `tool0`, its driver and its state rate.
+
+    `driver` is `simulated` or a name of the entry-point group `tandem.arm_drivers`; `address` is where that driver
+    finds the arm (a port, a host), and what else it needs is in `options`, which it checks by itself.
+    """
 
     driver: str
     state_rate_hz: float
@@ -79,6 +83,7 @@ class ArmSpec:
     flange_m: Vector3
     is_gravity_compensated: bool = True
     address: str | None = None
+    options: dict = field(default_factory=dict, hash=False)  # pyright: ignore[reportMissingTypeArgument] - the driver's
 
     def __post_init__(self) -> None:
         if len(self.home_rad) != len(self.joints):
@@ -318,7 +323,15 @@ def station_names() -> list[str]:
 
 
 def load_station(name_or_path: str | Path) -> StationSpec:
-    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it."""
+    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it.
+
+    A file that begins with `like: fr3_sim` holds only what is different there: mappings are merged, all else replaced.
+    """
+    path = _station_path(name_or_path)
+    return build(StationSpec, _station_tree(path, ()), path.name)
+
+
+def _station_path(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = STATIONS / f"{name_or_path}.yaml"
@@ -328,8 +341,24 @@ def load_station(name_or_path: str | Path) -> StationSpec:
             raise unknown_name("station", str(name_or_path), station_names())
     if not path.exists():
         raise ConfigError(f"station file {path} does not exist; known stations: {', '.join(station_names())}")
+    return path
+
+
+def _station_tree(path: Path, above: tuple[Path, ...]) -> Any:
+    """Read a station file and, below what it says itself, the one it is like; `above` are the files that led here."""
+    if path in above:
+        raise ConfigError(f"station file {path} is like itself: {' -> '.join(one.name for one in (*above, path))}")
     try:
         tree = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ConfigError(f"station file {path} is not valid YAML: {error}") from error
-    return build(StationSpec, tree, path.name)
+    if not isinstance(tree, dict) or "like" not in tree:
+        return tree
+    base = _station_tree(_station_path(str(tree.pop("like"))), (*above, path))
+    return _merged(base, tree)
+
+
+def _merged(base: Any, over: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {**base, **{key: _merged(base[key], value) if key in base else value for key, value in over.items()}}

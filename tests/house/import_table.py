@@ -22,7 +22,7 @@ HEAVY = {"torch", "diffusers", "lerobot", "mujoco", "mink", "tensorflow", "jax"}
 TABLE: dict[str, set[str]] = {
     "robot": CORE | {"robot"},
     "robot/kinematics": CORE | {"robot", "mujoco", "mink", "daqp", "qpsolvers"},
-    "robot/ros": CORE | {"robot"} | ROS | BAGS,
+    "robot/ros": CORE | {"robot", "launch"} | ROS | BAGS,
     "robot/operator": CORE | {"robot"} | ROS | WEB,
     "hardware": CORE | {"robot"},
     "hardware/lerobot_devices": CORE | {"robot", "torch", "lerobot"},
