@@ -335,9 +335,6 @@ class FakeCamera(DeviceLife):
         image[:, self._counter % image.shape[1]] = 255
         return Frame(self._counter * self._period_ns, self._counter, image)
 
-    def health(self) -> Mapping[str, object]:
-        return {}
-
 
 class FakeOperator(DeviceLife):
     """Plays back packets, one per read; None once they are used up."""

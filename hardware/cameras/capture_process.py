@@ -48,13 +48,12 @@ class Capture:
 
     def perform(self, command: str) -> None:
         """Do one step of the recovery ladder, or the first start, and tell how it went."""
-        if command == WAIT and self.is_running:
-            self._tell(event="step", name=command, ok=True)
+        if command == WAIT:  # which a stream that is lost cannot be helped by
+            self._tell(event="step", name=command, ok=self.is_running)
             return
         try:
-            if self.is_running:
-                self.is_running = False
-                self._source.stop()
+            self.is_running = False
+            self._source.stop()
             if command == RESET:
                 self._source.reset()
             elif command == RENEW:

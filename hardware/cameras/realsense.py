@@ -43,7 +43,7 @@ LADDER = (
 class RealSenseOptions:
     """Options of driver `realsense`. What is None is left as the device has it; exposure and the like are for good.
 
-    `recording` is a file of the SDK (.db3) that is played in place of a device, over and over with `repeat`.
+    `recording` is a file of the SDK (.db3) that is played in place of a device, over and over.
     """
 
     depth: bool = False
@@ -56,7 +56,6 @@ class RealSenseOptions:
     allow_usb2: bool = False
     wait_for_device_s: float = 0.0
     recording: str | None = None
-    repeat: bool = True
 
     def __post_init__(self) -> None:
         if self.sync_mode not in (None, 0, 1, 2):
@@ -229,7 +228,7 @@ class RealSenseSource:
         rs, spec, options = self._rs, self._spec, self._options
         config = rs.config()
         if options.recording:
-            config.enable_device_from_file(options.recording, repeat_playback=options.repeat)
+            config.enable_device_from_file(options.recording, repeat_playback=True)
         else:
             config.enable_device(spec.serial)
         rate = round(spec.rate_hz)

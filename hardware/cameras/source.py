@@ -52,7 +52,7 @@ class Source(Protocol):
         ...
 
     def stop(self) -> None:
-        """End the stream; `start` begins another one."""
+        """End the stream and let go of the device; `start` begins another one. May be called without a stream."""
         ...
 
     def reset(self) -> None:

@@ -43,8 +43,8 @@ class UvcOptions:
     """Options of driver `uvc`. What is None is left as the device has it; a value given for something that cameras set
     by themselves turns that off. Without a `path` the device is found by the spec's serial.
 
-    `path` may be a video file, which is played at its rate, over and over with `repeat`. `latency_ms` is how long a
-    picture takes from its exposure to this machine, where the driver gives no time of its own.
+    `path` may be a video file, which is played at its rate, over and over. `latency_ms` is how long a picture takes
+    from its exposure to this machine, where the driver gives no time of its own.
     """
 
     path: str | None = None
@@ -55,7 +55,6 @@ class UvcOptions:
     focus: float | None = None
     latency_ms: float = 0.0
     wait_for_device_s: float = 0.0
-    repeat: bool = True
 
     def __post_init__(self) -> None:
         if len(self.fourcc) != 4:
@@ -96,8 +95,11 @@ def _plugged_in() -> str:
 class UvcSource:
     """One device or file, opened by `open_capture` (OpenCV's VideoCapture or what stands in for it)."""
 
-    def __init__(self, spec: CameraSpec, open_capture: Callable[[str, bool], Any]) -> None:
-        self._spec, self._open = spec, open_capture
+    def __init__(
+        self, spec: CameraSpec, open_capture: Callable[[str, bool], Any], *, is_device: bool | None = None
+    ) -> None:
+        """Whether it `is_device` or a file is told by its path, unless it is given."""
+        self._spec, self._open, self._given = spec, open_capture, is_device
         self._options = options_of(spec, UvcOptions)
         self._capture: Any = None
         self._is_device = True
@@ -106,7 +108,7 @@ class UvcSource:
 
     def start(self) -> Opened:
         path = self._path()
-        self._is_device = path.startswith("/dev/")
+        self._is_device = path.startswith("/dev/") if self._given is None else self._given
         if self._is_device:
             time.sleep(max(0.0, self._stopped_s + REOPEN_S - time.monotonic()))
         capture = self._capture = self._open(path, self._is_device)
@@ -214,7 +216,7 @@ class UvcSource:
 
     def _nothing_came(self) -> None:
         """Begin a file again, or count a failure; DeviceDisconnected where nothing more can be expected."""
-        if not self._is_device and self._options.repeat and self._number:
+        if not self._is_device and self._number:
             self.stop()
             self.start()
             return

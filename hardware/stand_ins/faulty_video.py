@@ -1,6 +1,6 @@
 """A UVC camera that fails on demand: OpenCV playing a video, with its calls disturbed on the way.
 
-The driver is the unmodified one; only what `VideoCapture` answers is disturbed. The V4L2 controls are not in it.
+The driver is the unmodified one and takes the file for a device. The V4L2 controls are not in it.
 """
 
 import os
@@ -9,12 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from hardware.cameras.recovery import PROCESS, RESTART, WAIT, Step
 from hardware.cameras.uvc import ENVIRONMENT, LADDER, UvcSource, open_capture, uvc
 from hardware.stand_ins.camera_stand_in import FAULTS_FILE, FaultFile, quicker
 from hardware.stand_ins.video import make_video
+from robot.clock import RateKeeper
 from robot.devices import Camera
 from robot.specs import CameraSpec
 
@@ -29,14 +31,16 @@ def source(spec: CameraSpec) -> UvcSource:
     """Return the driver's source over disturbed captures; runs in the child."""
     faults = FaultFile()
     faults.cure(PROCESS)
-    return UvcSource(spec, lambda path, is_device: FaultyCapture(open_capture(path, is_device), faults))
+    return UvcSource(spec, lambda path, _: FaultyCapture(path, faults), is_device=True)
 
 
 class FaultyCapture:
-    """OpenCV's VideoCapture, whose pictures are held back, repeated or spoilt."""
+    """OpenCV's VideoCapture of a file, played at its rate for ever; pictures are held back, repeated or spoilt."""
 
-    def __init__(self, capture: Any, faults: FaultFile) -> None:
-        self._capture, self._faults = capture, faults
+    def __init__(self, path: str, faults: FaultFile) -> None:
+        self._path, self._faults = path, faults
+        self._capture = open_capture(path, False)
+        self._keeper = RateKeeper(self._capture.get(cv2.CAP_PROP_FPS))
         self._last: np.ndarray | None = None
         self._silences = 0
 
@@ -45,6 +49,10 @@ class FaultyCapture:
 
     def isOpened(self) -> bool:
         return self._faults.fault not in ("gone", "ended") and self._capture.isOpened()
+
+    def set(self, prop: int, value: float) -> bool:
+        """Take every setting, as many cameras do, and keep the mode of the file."""
+        return True
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         fault = self._faults.fault
@@ -58,12 +66,15 @@ class FaultyCapture:
             return self._silence()
         if fault == "late":
             time.sleep(LATE_S)
+        self._keeper.wait()
         if fault == "frozen" and self._last is not None:
             return True, self._last
         is_there, image = self._capture.read()
-        if is_there:
-            self._last = image
-        return is_there, image[::2, ::2] if is_there and fault == "wrong_size" else image
+        if not is_there:
+            self._capture = open_capture(self._path, False)
+            is_there, image = self._capture.read()
+        self._last = image
+        return is_there, image[::2, ::2] if fault == "wrong_size" else image
 
     def release(self) -> None:
         if self._faults.fault == "release_blocked":
@@ -80,7 +91,7 @@ class FaultyCapture:
 
 
 class StandIn:
-    """A `CameraStandIn` over a video file, which begins again when it is over, except after a fault."""
+    """A `CameraStandIn` over a video file that passes for a device."""
 
     faults: tuple[str, ...] = FAULTS
 

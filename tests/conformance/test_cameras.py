@@ -141,8 +141,16 @@ def test_pictures_are_of_the_time_they_say(camera: Camera) -> None:
     assert times[-1] <= now_ns
     assert times[0] > begun_ns - NS_PER_S
     assert now_ns - times[-1] < NS_PER_S / 2
-    rate_hz = (counters[-1] - counters[0]) / (times[-1] - times[0]) * NS_PER_S
-    assert rate_hz == pytest.approx(camera.features.rate_hz, rel=0.25)
+
+
+def test_pictures_come_at_the_rate_of_the_station(camera: Camera) -> None:
+    rates = []
+    for _ in range(5):  # a busy machine may hold a second up, not five
+        seen = frames(camera, 20)
+        rates.append((seen[-1].counter - seen[0].counter) / (seen[-1].time_ns - seen[0].time_ns) * NS_PER_S)
+        if rates[-1] == pytest.approx(camera.features.rate_hz, rel=0.2):
+            return
+    raise AssertionError(f"{rates} Hz, the station says {camera.features.rate_hz}")
 
 
 def test_other_pictures_under_other_counters(camera: Camera) -> None:
