@@ -1,0 +1,1 @@
+"""Arm drivers, one file each; the vendor's SDK is imported when the arm is connected."""
