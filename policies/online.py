@@ -121,8 +121,12 @@ class OnlineSource:
         """Make one decision: `explore` in the warm-up, `act` after it; return how many control steps it took."""
         before = self.collector.env_steps
         decision = self.explore() if self.is_warming_up else self.act()
-        store(self.online, ((transition, NO_RETURN) for transition in self.collector.step(decision)))
+        found = [(transition, NO_RETURN) for transition in self.collector.step(decision)]
+        self.stored(store(self.online, found, len(self.demos.rows)))
         return self.collector.env_steps - before
+
+    def stored(self, keys: list[int]) -> None:
+        """Learn which rows were written, the demonstrations' rows counted before them."""
 
     def batch(self) -> Any:
         """Return what the learner is updated with after a control step."""
