@@ -49,6 +49,8 @@ PRESETS = {
     "cpu": PARLConfig(
         env_steps=12_000,
         warmup_steps=2_000,
+        batch_size=128,
+        imitation_batch=128,
         critic_pretraining=500,
         discount=0.97,
         n_step=3,
@@ -100,7 +102,6 @@ class PARLSource(OnlineSource):
             horizon=base.spec.action_horizon,
             capacity=config.replay_capacity,
         )
-        self.forget: Callable[[int], None] | None = None
         self._offline_left, self._distillations_left, self._critic_left = config.critic_pretraining, 0, 0
         super().__init__(
             env,
@@ -112,11 +113,6 @@ class PARLSource(OnlineSource):
             seed=seed,
             demonstrations=demonstrations,
         )
-
-    @property
-    def rows_kept(self) -> int:
-        """How many rows both replays can hold."""
-        return len(self.demos.rows) + len(self.online.rows)
 
     def next(self) -> PARLBatch | None:
         if self._offline_left:
@@ -149,10 +145,6 @@ class PARLSource(OnlineSource):
         seen, made = len(self.memory.demos), len(self.memory.online)
         batch = self.memory.sample(self.settings.imitation_batch, seen / (seen + made), self.generator)
         return PARLBatch(imitation=batch, ends_distillation=self._distillations_left == 0)
-
-    def stored(self, keys: list[int]) -> None:
-        for key in keys if self.forget is not None else ():
-            self.forget(key)
 
     def state(self) -> dict[str, Any]:
         left = {name: getattr(self, name) for name in ("_offline_left", "_distillations_left", "_critic_left")}
