@@ -112,13 +112,15 @@ class ActionChoice:
             return None
         return lambda s, a: self.config.edit_scale * actor.sample(torch.cat([s, a], dim=-1), generator)[0]
 
-    def among(self, states: Tensor, candidates: Tensor, generator: torch.Generator) -> Candidates:
-        """Improve given candidates (batch, samples, decision) of states (batch, state)."""
+    def among(
+        self, states: Tensor, candidates: Tensor, generator: torch.Generator, *, stored: Tensor | None = None
+    ) -> Candidates:
+        """Improve candidates (batch, samples, decision) of states (batch, state); `stored` as in the optimiser."""
         if self.config.actor == "candidate" and self.actor is not None:
             with torch.no_grad():
                 proposal = self.actor.mode(states)
             candidates = torch.cat([candidates, proposal[:, None]], dim=1)
-        return self.optimizer(states, candidates, self.value(generator), self.edit(generator))
+        return self.optimizer(states, candidates, self.value(generator), self.edit(generator), stored=stored)
 
     def __call__(self, network: Any, states: Tensor, generator: torch.Generator) -> Candidates:
         """Draw candidates from a base network and improve them."""

@@ -85,12 +85,16 @@ class Decisions:
 
 def decision_layout(state: int, action: int) -> dict[str, int]:
     """Return the fields of a replay of decisions."""
-    return {"state": state, "action": action, "reward": 0, "discount": 0, "next_state": state, "returns": 0}
+    return {"state": state, "action": action, "reward": 0, "discount": 0, "next_state": state, "returns": 0, "key": 0}
 
 
-def store(replay: Replay, transitions: Iterable[tuple[Transition, float]]) -> None:
+def store(replay: Replay, transitions: Iterable[tuple[Transition, float]], first_key: int = 0) -> list[int]:
+    """Append transitions with their returns; the key of a row is its place in the ring, counted from `first_key`."""
+    keys = []
     for transition, returns in transitions:
-        replay.add(**vars(transition), returns=returns)
+        keys.append(first_key + replay.added % len(replay.rows))
+        replay.add(**vars(transition), returns=returns, key=keys[-1])
+    return keys
 
 
 def refuse_images(shapes: Shapes, recipe: str) -> None:

@@ -94,6 +94,7 @@ class OnlineSource:
         self.collector = DecisionCollector(env, shapes, states, limits, decisions, seed)
         self.rng = np.random.default_rng([seed, 1])
         self.generator = torch.Generator().manual_seed(seed + 1)
+        self.forget: Callable[[int], None] = _keep_nothing  # told the key of every row that is written
         self.explore: Callable[[], np.ndarray] = self.uniform
         self.act: Callable[[], np.ndarray] = self.uniform
 
@@ -121,8 +122,15 @@ class OnlineSource:
         """Make one decision: `explore` in the warm-up, `act` after it; return how many control steps it took."""
         before = self.collector.env_steps
         decision = self.explore() if self.is_warming_up else self.act()
-        store(self.online, ((transition, NO_RETURN) for transition in self.collector.step(decision)))
+        found = [(transition, NO_RETURN) for transition in self.collector.step(decision)]
+        for key in store(self.online, found, len(self.demos.rows)):
+            self.forget(key)
         return self.collector.env_steps - before
+
+    @property
+    def rows_kept(self) -> int:
+        """How many rows both replays can hold: the range of their keys."""
+        return len(self.demos.rows) + len(self.online.rows)
 
     def batch(self) -> Any:
         """Return what the learner is updated with after a control step."""
@@ -157,6 +165,10 @@ class OnlineSource:
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(state["generator"])
         self.progress, self._owed = state["progress"], state["owed"]
+
+
+def _keep_nothing(key: int) -> None:
+    """Nothing is kept beside the rows."""
 
 
 def world_limits(env: Env) -> ActionLimits:

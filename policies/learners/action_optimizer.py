@@ -1,6 +1,6 @@
 """Turn candidate actions into better ones under a critic: one path for EXPO, PA-RL, IBRL and best-of-N.
 
-    1. clip the candidates to the box, keep the `keep` most valued
+    1. clip the candidates to the box, keep the `keep` most valued; a stored action may take the place of the worst kept
     2. add an edited copy of each (EXPO: a small learned correction), clipped
     3. climb the value by `grad_steps` of gradient ascent, clipped, and keep the best point of each path (PA-RL)
     4. the answer is the candidate with the largest value, or one drawn by softmax of the values
@@ -67,8 +67,25 @@ class ActionOptimizer:
         if self.grad_steps < 0 or (self.grad_steps > 0 and self.step_size <= 0.0):
             raise ConfigError(f"{self.grad_steps} gradient steps need a step_size above 0, got {self.step_size}")
 
-    def __call__(self, states: Tensor, candidates: Tensor, value: Value, edit: Edit | None = None) -> Candidates:
-        """Return improved candidates of states (batch, state), from candidates (batch, samples, action)."""
+    def __call__(
+        self,
+        states: Tensor,
+        candidates: Tensor,
+        value: Value,
+        edit: Edit | None = None,
+        *,
+        stored: Tensor | None = None,
+    ) -> Candidates:
+        """Return improved candidates.
+
+        Args:
+            states: shape (batch, state).
+            candidates: shape (batch, samples, action).
+            value: ranks them.
+            edit: corrects a copy of each kept one.
+            stored: actions (batch, action) that take the place of the worst kept, or join a single one; their origin
+                is the number of candidates.
+        """
         score = _per_candidate(value, states)
         actions = candidates.clamp(-1.0, 1.0)
         with torch.no_grad():
@@ -76,12 +93,19 @@ class ActionOptimizer:
         kept = values.topk(min(self.keep, actions.shape[1]), dim=1).indices
         actions, values = _take(actions, kept), values.gather(1, kept)
         origin, edited = kept, 0
+        if stored is not None:
+            count = max(kept.shape[1] - 1, 1)
+            added = stored.clamp(-1.0, 1.0)[:, None]
+            with torch.no_grad():
+                values = torch.cat([values[:, :count], score(added)], dim=1)
+            actions = torch.cat([actions[:, :count], added], dim=1)
+            origin = torch.cat([kept[:, :count], torch.full_like(kept[:, :1], candidates.shape[1])], dim=1)
         if edit is not None:
             with torch.no_grad():
                 changed = (actions + _per_candidate(edit, states)(actions)).clamp(-1.0, 1.0)
                 values = torch.cat([values, score(changed)], dim=1)
             edited = changed.shape[1]
-            actions, origin = torch.cat([actions, changed], dim=1), torch.cat([kept, kept], dim=1)
+            actions, origin = torch.cat([actions, changed], dim=1), torch.cat([origin, origin], dim=1)
         if self.grad_steps:
             actions, values = self._ascend(score, actions, values)
         return Candidates(actions, values, origin, edited)

@@ -24,6 +24,7 @@ from policies.learners.sac import Critics, EntropyActor, Transitions
 from policies.learners.squashed_gaussian import SquashedGaussian
 from policies.learners.supervised import SupervisedLearner
 from policies.learners.temperature import entropy_target, scaled_log_prob
+from policies.sample_cache import SampleCache
 from policies.steerable import SteerablePolicy
 
 
@@ -46,6 +47,7 @@ class EXPOLearnerConfig:
     temperature_learning_rate: float = 3e-4
     base_learning_rate: float = 3e-4
     base_average_power: float = 0.75
+    sample_every: int = 1  # updates of the base that its samples at one next state are used for
     entropy_per_dimension: float = -0.5
     initial_temperature: float = 1.0
     actor_value: str = "mean"
@@ -102,7 +104,14 @@ class EXPOLearner:
     """Base, edit, critics and temperature."""
 
     def __init__(
-        self, base: SteerablePolicy, sizes: tuple[int, int], steps: int, config: EXPOLearnerConfig, *, seed: int
+        self,
+        base: SteerablePolicy,
+        sizes: tuple[int, int],
+        steps: int,
+        config: EXPOLearnerConfig,
+        *,
+        rows: int,
+        seed: int,
     ) -> None:
         self.config, self.sizes = config, sizes
         self.generator = torch.Generator().manual_seed(seed)
@@ -116,6 +125,8 @@ class EXPOLearner:
         self.actor.initialize(self.generator)
         self.critics = Critics(*sizes, config, self.generator)
         self.choice = ActionChoice(choice, self.critics.target, self.actor)
+        count = config.samples if base.noise_spec is not None else 1
+        self.cache = SampleCache(rows, count, sizes[1])
         target = entropy_target(sizes[1], config.entropy_per_dimension, config.edit_scale)
         self.entropic = EntropyActor(self.actor, target, config)
         self.temperature = self.entropic.temperature
@@ -146,9 +157,22 @@ class EXPOLearner:
     def target(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """Return y (batch,): one random pair of target heads chooses the next action, another one values it."""
         self.actor.eval()
-        found = self.choice(self.imitation.live, batch.next_state, self.generator)
+        found = self.choice.among(batch.next_state, self.next_samples(batch), self.generator)
         value = self.critics.pessimistic(batch.next_state, found.best())
         return torch.addcmul(batch.reward, batch.discount, value), {"choice/edited_share": found.edited_share()}
+
+    def next_samples(self, batch: Transitions) -> Tensor:
+        """Return samples (batch, samples, decision) of the live base at the next states, fresh every `sample_every`."""
+        assert batch.key is not None
+
+        def draw(states: Tensor) -> Tensor:
+            chunks = base_chunks(self.imitation.live, states, self.config.samples, self.generator)
+            return decisions_of(chunks, self.choice.config.decision_steps)
+
+        if self.config.sample_every == 1:
+            return draw(batch.next_state)
+        version = self.imitation.updates // self.config.sample_every
+        return self.cache.get(batch.key.long(), batch.next_state, version, draw)
 
     def update_edit(self, batch: Transitions) -> dict[str, Tensor]:
         """Make one update of the edit and of the temperature at the batch's stored actions."""
@@ -160,10 +184,10 @@ class EXPOLearner:
         return self.entropic.step(loss, log_prob) | {"edit/size": edit.detach().abs().mean()}
 
     def state(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name).state() for name in ("critics", "entropic", "imitation")}
+        parts = {name: getattr(self, name).state() for name in ("critics", "entropic", "imitation", "cache")}
         return parts | {"generator": self.generator.get_state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.generator.set_state(state["generator"])
-        for name in ("critics", "entropic", "imitation"):
+        for name in ("critics", "entropic", "imitation", "cache"):
             getattr(self, name).restore(state[name])

@@ -73,6 +73,7 @@ class Transitions:
     discount: Tensor  # (batch,)
     next_state: Tensor  # (batch, state)
     returns: Tensor | None = None  # (batch,) discounted reward to the episode's end, where a method asks for it
+    key: Tensor | None = None  # (batch,) number of the row, where a method keeps something beside it
 
     def __len__(self) -> int:
         return len(self.reward)

@@ -37,6 +37,7 @@ class EXPOConfig(OnlineConfig, EXPOLearnerConfig):
     """Settings; the defaults are the paper's code for states."""
 
     imitation_batch: int = 256
+    replay_capacity: int = 200_000
 
     def __post_init__(self) -> None:
         OnlineConfig.__post_init__(self)
@@ -49,6 +50,10 @@ PRESETS = {
     "cpu": EXPOConfig(
         env_steps=7_000,
         warmup_steps=2_000,
+        batch_size=128,
+        imitation_batch=128,
+        replay_capacity=50_000,
+        sample_every=200,
         discount=0.97,
         n_step=3,
         timeout_is_terminal=True,
@@ -68,6 +73,8 @@ PRESETS = {
         batch_size=16,
         imitation_batch=16,
         samples=2,
+        sample_every=7,
+        replay_capacity=500,
         utd_ratio=2,
         heads=3,
         actor_hidden=(16, 16),
@@ -139,7 +146,9 @@ def finetune(
     own = steerable(base, "expo", config.decision_steps)
     refuse_images(own.spec.observation_shapes, "expo")
     source = EXPOSource(env, own, demonstrations, config, seed=seed)
-    learner = EXPOLearner(own, sizes_of(own, config.decision_steps), config.decision_steps, config, seed=seed)
+    steps = config.decision_steps
+    learner = EXPOLearner(own, sizes_of(own, steps), steps, config, rows=source.rows_kept, seed=seed)
+    source.forget = learner.cache.forget
     source.explore = lambda: learner.base_decision(source.state_now())
     source.act = lambda: learner.act(source.state_now())
     policy = ChoosingPolicy("expo", learner.base, learner.choice)
