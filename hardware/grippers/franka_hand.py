@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from robot.errors import ConfigError, DeviceNotFound
-from robot.specs import GripperSpec, StationSpec
+from robot.gripper_specs import GripperSpec
+from robot.specs import StationSpec
 
 GOALS_PER_S = 4.0
 STEP_M = 0.001  # of one finger; smaller changes of the goal are not sent

@@ -33,7 +33,10 @@ def test_a_set_without_metaworld_goes_to_its_own_environment(checkout: Path) -> 
     core, newest = plan(checkout, "install"), plan(checkout, "install", "CONSTRAINTS=constraints/newest.txt")
     extras = "learn,kinematics,ros,operator,bags,hdf5,realsense,dynamixel,feetech,gymnasium-robotics,metaworld,dev"
     assert f"-c constraints/core.txt -e '.[{extras}]'" in core
-    assert "-c constraints/newest.txt -e '.[learn,kinematics,ros,operator,bags,hdf5,realsense,dynamixel,feetech,dev]'" in newest
+    assert (
+        "-c constraints/newest.txt -e '.[learn,kinematics,ros,operator,bags,hdf5,realsense,dynamixel,feetech,dev]'"
+        in newest
+    )
     assert ".venv/bin/python" in core
     assert ".venv-newest/bin/python" in newest
     assert "lerobot" in plan(checkout, "install", "CONSTRAINTS=constraints/lerobot.txt")
