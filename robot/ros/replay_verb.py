@@ -54,8 +54,12 @@ def run_replay(config: ReplayConfig) -> dict[str, Any]:
         joint_error = float(np.abs(joints - episode.columns["observation/joint_position"]).max())
     recorded = episode.columns["observation/tcp_position"]
     steps = min(len(tcp), len(recorded))
-    apart_m = distances_to_path(recorded, tcp) if config.graph else np.linalg.norm(tcp[:steps] - recorded, axis=1)
-    error_m = float(apart_m.max())
+    arms = np.split(tcp, tcp.shape[1] // 3, axis=1), np.split(recorded, recorded.shape[1] // 3, axis=1)
+    apart_m = [
+        distances_to_path(was, path) if config.graph else np.linalg.norm(path[:steps] - was, axis=1)
+        for path, was in zip(*arms, strict=True)
+    ]
+    error_m = float(np.max(apart_m))
     print(f"tcp at most {1e3 * error_m:.2f} mm from where it was; success {success}, recorded {succeeded}", flush=True)
     return {
         "ok": error_m <= config.tolerance_m,
