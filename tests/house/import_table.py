@@ -30,7 +30,7 @@ TABLE: dict[str, set[str]] = {
     "sim/suites": CORE | {"robot", "sim", "mujoco", "mink", "metaworld", "gymnasium_robotics", "robosuite"},
     "policies": CORE | {"robot", "policies"} | TORCH,
     "policies/base/lerobot": CORE | {"robot", "policies", "lerobot"} | TORCH,
-    "policies/data": CORE | {"robot", "policies", "lerobot", "h5py"} | TORCH,
+    "policies/data": CORE | {"robot", "policies", "lerobot", "h5py", "av"} | TORCH,
     "world_models": CORE | {"robot", "policies", "world_models"} | TORCH,
     "launch": {"robot", "launch", "launch_ros", "ament_index_python"},
 }
