@@ -1,1 +1,1 @@
-"""Arm drivers, one file each; the vendor's SDK is imported when the arm is connected."""
+"""Arms, one driver per file; a vendor's SDK is imported when an arm is connected."""

@@ -1,1 +1,1 @@
-"""Stand-ins of real devices, each its own process, for tests without hardware and for users who have none."""
+"""Stand-ins of real devices, each its own process: what users without hardware and tests connect to."""
