@@ -8,7 +8,7 @@ Stiffness is that of Franka's joint impedance example; damping was raised until 
 back (measured on franky-sim: below 0.05 rad/s after 0.15 s, 27 ms lag at most; with the example's damping 0.38 s).
 
 The robot's own joint limits (from the description that it serves) are compared with the station's: a station may ask
-for less than the arm can, never for more.
+for a little less than the arm can, never for more.
 """
 
 import threading
@@ -37,6 +37,7 @@ STOP_LEAD_S = 0.05  # an arm that is to stand is let roll so far, instead of bei
 STOP_S = 2.0
 SETTLE_S = 0.5
 LIMIT_SLACK = 1e-3  # [rad, rad/s], of limits that were rounded on their way
+NARROWER_RAD = 0.2  # system 5.9 widened the FR3's limits by up to 0.16 rad; the older ones are safe on a newer robot
 
 
 @dataclass(frozen=True)
@@ -164,15 +165,15 @@ class FrankaArm(DeviceLife):
             self._let_go()
             self._open()
         elif self._newest().mode == "UserStopped":
-            raise DeviceDisconnected(f"{self.fault}: no program can clear the user stop, release it at the robot")
+            raise DeviceDisconnected(f"still at fault: {self.fault}; no program clears it, release it at the robot")
         self._ended()  # franky keeps the error that ended a motion, and raises it at the next one
         try:
             self._robot.recover_from_errors()  # what it returns is of a state from before
             self._settle()
         except Exception as error:  # as in command
-            raise DeviceDisconnected(f"{self.fault}; the robot does not recover: {error}") from None
+            raise DeviceDisconnected(f"still at fault: {self.fault}; the robot does not recover: {error}") from None
         if reason := complaint(self._newest()):
-            raise DeviceDisconnected(f"{reason}; it is there still: look at Desk for its cause")
+            raise DeviceDisconnected(f"still at fault: {reason}; look at Desk for the cause")
         self._motion = None
         self.fault, self._state = "", DeviceState.CONNECTED
 
@@ -324,7 +325,8 @@ def connect_robot(station: StationSpec, options: FrankaOptions) -> Any:
         import franky
     except ImportError as error:
         raise MissingDependency(
-            f"the franka driver needs franky-control ({error}): pip install '.[franka]'; glibc 2.34 or newer"
+            f"the franka driver needs franky-control ({error}): pip install '.[franka]'; "
+            "of the system it needs glibc 2.34 or newer"
         ) from None
     config = franky.RealtimeConfig.Enforce if options.realtime == "enforce" else franky.RealtimeConfig.Ignore
     try:
@@ -353,7 +355,7 @@ def connect_robot(station: StationSpec, options: FrankaOptions) -> Any:
 
 
 def compare_limits(station: StationSpec, urdf: str) -> tuple[str, ...]:
-    """Return every limit of the station that is beyond the robot's own, as the description it serves has them."""
+    """Return in which limits the station is for another arm than the one whose description this is."""
     joints = [joint for joint in ElementTree.fromstring(urdf).iter("joint") if joint.get("type") == "revolute"]
     limits = [limit for joint in joints if (limit := joint.find("limit")) is not None]
     if len(limits) != JOINTS:
@@ -361,10 +363,11 @@ def compare_limits(station: StationSpec, urdf: str) -> tuple[str, ...]:
     lines = []
     for spec, limit in zip(station.arm.joints, limits, strict=True):
         lower, upper, speed = (float(limit.get(name, "nan")) for name in ("lower", "upper", "velocity"))
-        if not (spec.lower_rad >= lower - LIMIT_SLACK and spec.upper_rad <= upper + LIMIT_SLACK):
+        inside = spec.lower_rad - lower, upper - spec.upper_rad
+        if not all(-LIMIT_SLACK <= distance <= NARROWER_RAD for distance in inside):
             lines.append(
-                f"{spec.name}: the robot moves within [{lower:.4f}, {upper:.4f}] rad, "
-                f"the station says [{spec.lower_rad:.4f}, {spec.upper_rad:.4f}]"
+                f"{spec.name}: the robot's limits are [{lower:.4f}, {upper:.4f}] rad, "
+                f"the station's [{spec.lower_rad:.4f}, {spec.upper_rad:.4f}]"
             )
         if not spec.velocity_rad_s <= speed + LIMIT_SLACK:
             lines.append(f"{spec.name}: the robot turns at {speed:.3f} rad/s, the station says {spec.velocity_rad_s}")

@@ -12,7 +12,7 @@ import pytest
 
 from hardware.arm_drivers import make_arm
 from hardware.arms import franka
-from hardware.stand_ins.franky_process import FrankyProcess
+from hardware.stand_ins.franky_arm import FrankyProcess
 from robot.devices import Arm, DeviceState
 from robot.errors import ActionRejected, ConfigError, DeviceDisconnected, DeviceNotFound, MissingDependency
 from robot.specs import StationSpec, load_station
@@ -77,7 +77,7 @@ def wait_for_fault(arm: Arm, timeout_s: float = 2.0) -> str:
 
 
 def speed_of(robot: FrankyProcess) -> float:
-    return float(np.abs(robot.tell(state=True)["velocity"]).max())
+    return float(np.abs(robot.state()["velocity"]).max())
 
 
 def test_it_follows_a_200_hz_stream_with_a_small_lag(arm: Arm) -> None:
@@ -91,13 +91,13 @@ def test_it_follows_a_200_hz_stream_with_a_small_lag(arm: Arm) -> None:
 
 
 def test_connecting_moves_nothing(robot: FrankyProcess) -> None:
-    before = robot.tell(state=True)["position"]
+    before = robot.state()["position"]
     with make_arm(robot.station()) as arm:
         assert arm.state is DeviceState.CONNECTED
         time.sleep(0.2)
         assert arm.read().counter > 0
         assert arm.health()["mode"] == "Idle", "no motion was started"
-    assert np.allclose(robot.tell(state=True)["position"], before, atol=1e-3)
+    assert np.allclose(robot.state()["position"], before, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +107,11 @@ def test_connecting_moves_nothing(robot: FrankyProcess) -> None:
 def test_a_command_that_no_arm_may_follow_moves_nothing(
     robot: FrankyProcess, arm: Arm, joint: int, by: float, words: str
 ) -> None:
-    before = robot.tell(state=True)["position"]
+    before = robot.state()["position"]
     with pytest.raises(ActionRejected, match=words):
         arm.command(moved(arm, joint, by), np.zeros(8))
     time.sleep(0.2)
-    assert np.allclose(robot.tell(state=True)["position"], before, atol=1e-3)
+    assert np.allclose(robot.state()["position"], before, atol=1e-3)
 
 
 def test_when_commands_stop_it_stands_by_itself(robot: FrankyProcess, arm: Arm) -> None:
@@ -136,11 +136,11 @@ def test_after_a_reflex_nothing_moves_until_it_is_recovered(robot: FrankyProcess
     stream(arm, moved(arm, 0, 0.1), 0.5)
     robot.tell(reflex=True)
     assert "joint_reflex" in wait_for_fault(arm)
-    before = robot.tell(state=True)["position"]
+    before = robot.state()["position"]
     for _ in range(10):
         with pytest.raises(DeviceDisconnected, match="fault"):
             arm.command(arm.read().position, np.zeros(8))
-    assert np.allclose(robot.tell(state=True)["position"], before, atol=1e-3)
+    assert np.allclose(robot.state()["position"], before, atol=1e-3)
     arm.recover()
     assert (arm.state, arm.fault) == (DeviceState.CONNECTED, "")
     with pytest.raises(ActionRejected, match="first command"):
@@ -243,11 +243,11 @@ def test_a_panda_is_not_moved_as_an_fr3() -> None:
         with make_arm(station) as arm:
             assert any("fr3_joint2" in line and "-1.7628" in line for line in arm.mismatches)
             assert any("fr3_joint6" in line for line in arm.mismatches)
-            before = robot.tell(state=True)["position"]
+            before = robot.state()["position"]
             with pytest.raises(ActionRejected, match="not the one of the station file"):
                 arm.command(arm.read().position, np.zeros(8))
             time.sleep(0.1)
-            assert np.allclose(robot.tell(state=True)["position"], before, atol=1e-3)
+            assert np.allclose(robot.state()["position"], before, atol=1e-3)
 
 
 def test_an_fr3_with_the_limits_of_its_station_is_moved(arm: Arm) -> None:
