@@ -4,7 +4,6 @@ A station is the single source of joints, limits, frames, rates and cameras. The
 filter, the drivers and the gymnasium spaces are all built from it. SI units; quaternions are w x y z.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,14 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 
 from robot.errors import ConfigError, unknown_name
 from robot.from_yaml import build
-from robot.types import Array
+from robot.gripper_specs import GripperSpec, JawSpec
+from robot.station_file import read_tree
+from robot.types import Array, Quaternion, Vector3
 
-Vector3 = tuple[float, float, float]
-Quaternion = tuple[float, float, float, float]
 STATIONS = Path(__file__).parent / "stations"
 GROUP = "tandem.stations"
 
@@ -68,7 +66,11 @@ class JointSpec:
 
 @dataclass(frozen=True, slots=True)
 class ArmSpec:
-    """The arm's chain from `base_link` to `tool0`, its driver and its state rate."""
+    """The arm's chain from `base_link` to `tool0`, its driver and its state rate.
+
+    `driver` is `simulated` or a name of the entry-point group `tandem.arm_drivers`; `address` is where that driver
+    finds the arm (a port, a host), and what else it needs is in `options`, which it checks by itself.
+    """
 
     driver: str
     state_rate_hz: float
@@ -81,6 +83,7 @@ class ArmSpec:
     flange_m: Vector3
     is_gravity_compensated: bool = True
     address: str | None = None
+    options: dict = field(default_factory=dict, hash=False)  # pyright: ignore[reportMissingTypeArgument] - the driver's
 
     def __post_init__(self) -> None:
         if len(self.home_rad) != len(self.joints):
@@ -88,82 +91,6 @@ class ArmSpec:
         for joint, home in zip(self.joints, self.home_rad, strict=True):
             if not joint.lower_rad <= home <= joint.upper_rad:
                 raise ConfigError(f"home of {joint.name} is {home}, outside [{joint.lower_rad}, {joint.upper_rad}]")
-
-
-@dataclass(frozen=True, slots=True)
-class GripperSpec:
-    """A parallel gripper: one finger's travel is the joint, the other finger mirrors it."""
-
-    joint: str
-    mount_quat_wxyz: Quaternion
-    tcp_m: Vector3
-    lower_m: float
-    upper_m: float
-    home_m: float
-    velocity_m_s: float
-    effort_n: float
-    mass_kg: float
-
-    @property
-    def joint_limits(self) -> tuple[float, float]:
-        return self.lower_m, self.upper_m
-
-    @property
-    def joint_home(self) -> float:
-        return self.home_m
-
-    @property
-    def joint_velocity(self) -> float:
-        return self.velocity_m_s
-
-    def travel_m(self, joint: float) -> float:
-        """Return half the gap between the fingers [m]."""
-        return joint
-
-    def joint_at(self, travel_m: float) -> float:
-        """Return the joint at which half the gap is so much, within the limits."""
-        return min(max(travel_m, self.lower_m), self.upper_m)
-
-
-@dataclass(frozen=True, slots=True)
-class JawSpec:
-    """A gripper of one fixed finger and one jaw that turns about the z of its own frame; closed at `lower_rad`."""
-
-    joint: str
-    mount_quat_wxyz: Quaternion
-    tcp_m: Vector3
-    pivot_m: Vector3
-    pivot_quat_wxyz: Quaternion
-    length_m: float  # from the pivot to the tip
-    lower_rad: float
-    upper_rad: float
-    home_rad: float
-    velocity_rad_s: float
-    effort_nm: float
-    stiffness: float
-    mass_kg: float
-    jaw_mass_kg: float
-
-    @property
-    def joint_limits(self) -> tuple[float, float]:
-        return self.lower_rad, self.upper_rad
-
-    @property
-    def joint_home(self) -> float:
-        return self.home_rad
-
-    @property
-    def joint_velocity(self) -> float:
-        return self.velocity_rad_s
-
-    def travel_m(self, joint: float) -> float:
-        """Return half the gap between finger and jaw [m]."""
-        return self.length_m / 2 * math.sin(min(joint - self.lower_rad, math.pi / 2))
-
-    def joint_at(self, travel_m: float) -> float:
-        """Return the joint at which half the gap is so much, within the limits."""
-        share = min(max(2 * travel_m / self.length_m, 0.0), 1.0)
-        return min(self.lower_rad + math.asin(share), self.upper_rad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +122,8 @@ class CameraSpec:
     width: int
     height: int
     rate_hz: float
-    driver: str = "simulated"
+    driver: str = "simulated"  # or a name of the entry-point group tandem.camera_drivers
+    options: dict = field(default_factory=dict, hash=False)  # pyright: ignore[reportMissingTypeArgument] - the driver's
     serial: str | None = None
 
     @property
@@ -244,8 +172,15 @@ class OperatorSpec:
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """How images are stored."""
+    """How colour images are stored; the quality of a codec, 1 to 100, counts wherever that codec is used.
 
+    `auto` keeps detailed images as JPEG and smooth ones as WebP, which then takes two fifths of JPEG's bytes at equal
+    fidelity. WebP takes six to ten times as long to encode: choose `jpeg` where the recording computer is short of
+    processor time, `webp` where it is short of disk.
+    """
+
+    codec: Literal["auto", "webp", "jpeg"] = "auto"
+    webp_quality: int = 80
     jpeg_quality: int = 90
 
 
@@ -377,8 +312,8 @@ def station_names() -> list[str]:
     return sorted(_station_paths())
 
 
-def load_station(name_or_path: str | Path) -> StationSpec:
-    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it."""
+def station_path(name_or_path: str | Path) -> Path:
+    """Return the file of a station by its name (`fr3_sim`) or its own path; ConfigError where there is none."""
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = STATIONS / f"{name_or_path}.yaml"
@@ -388,10 +323,16 @@ def load_station(name_or_path: str | Path) -> StationSpec:
             raise unknown_name("station", str(name_or_path), station_names())
     if not path.exists():
         raise ConfigError(f"station file {path} does not exist; known stations: {', '.join(station_names())}")
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"station file {path} is not valid YAML: {error}") from error
+    return path
+
+
+def load_station(name_or_path: str | Path) -> StationSpec:
+    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it.
+
+    A file that begins with `like: fr3_sim` holds only what is different there (`robot.station_file`).
+    """
+    path = station_path(name_or_path)
+    tree = read_tree(path, station_path)
     if isinstance(tree, dict) and "sides" in tree:
         from robot.multi_arm.station import read_multi_arm_station  # which is made of the stations that are loaded here
 

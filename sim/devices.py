@@ -4,7 +4,7 @@ import numpy as np
 
 from robot.clock import Clock, MonotonicClock
 from robot.control_loop import Outcome
-from robot.devices import DeviceLife, DeviceState, Features, JointReading
+from robot.devices import DeviceLife, DeviceState, Features, JointReading, check_command
 from robot.types import NS_PER_S, Array
 from sim.scene import TIMESTEP_S
 from sim.world import SimWorld
@@ -52,6 +52,8 @@ class SimulatedArm(DeviceLife):
 
     def command(self, position: Array, velocity: Array) -> None:
         self.require(DeviceState.CONNECTED, DeviceState.ACTIVE, DeviceState.HOLDING)
+        measured = self.world.robot_state().position
+        check_command(self.world.station, position, measured, is_first=self._state is DeviceState.CONNECTED)
         self._target, self._velocity, self._commanded_ns = position, velocity, self._clock.now_ns()
         self._state = DeviceState.ACTIVE
 

@@ -15,7 +15,8 @@ import mujoco
 import numpy as np
 
 from robot.geometry import conjugate, multiply, rotate
-from robot.specs import ArmSpec, CapsuleSpec, GripperSpec, JawSpec, JointSpec, StationSpec
+from robot.gripper_specs import GripperSpec, JawSpec
+from robot.specs import ArmSpec, CapsuleSpec, JointSpec, StationSpec
 
 TCP = "tcp"
 BASE = "base_link"

@@ -106,6 +106,8 @@ class ArmNode(RobotNode[P]):
         values: dict[str, object] = {
             "state": state,
             "reason": self.control.reason,
+            **({"mismatches": "; ".join(self.arm.mismatches)} if self.arm.mismatches else {}),
+            **self.arm.health(),
             "periods": timing.count,
             "overruns": timing.overruns,
             "late_p50_ms": timing.late_p50_ms,

@@ -10,7 +10,7 @@ import numpy as np
 
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
-from robot.images import encode_image
+from robot.images import encode_for_store
 from robot.motion import make_action_space, make_kinematics
 from robot.observation import StreamLimits
 from robot.record import Clip, TickRecord
@@ -135,7 +135,6 @@ def _newest(images: list[tuple[int, bytes]], time_ns: int) -> int:
 def _read(path: Path, station: StationSpec, names: Mapping[str, str]) -> _Streams:
     streams = _Streams()
     cameras = {names[topics.COLOR_IMAGE.of(name).name]: name for name in cameras_of(station, names)}
-    quality = station.images.jpeg_quality
     for message in BagReader(path).messages():
         if message.topic == names[topics.JOINT_STATES.name]:
             state = from_joint_state(message.read(topics.JOINT_STATES.type), station.joint_names)
@@ -147,7 +146,7 @@ def _read(path: Path, station: StationSpec, names: Mapping[str, str]) -> _Stream
             time_ns, image = from_image(message.read(topics.IMAGE))
             images = streams.images.setdefault(cameras[message.topic], [])
             if not images or time_ns > images[-1][0]:
-                images.append((time_ns, encode_image(image, jpeg_quality=quality)))
+                images.append((time_ns, encode_for_store(image, station.images)))
     return streams
 
 

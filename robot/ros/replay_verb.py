@@ -17,7 +17,7 @@ from robot.env import TandemEnv
 from robot.episode import Episode
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
-from robot.ros.description import GraphOptions, NodeSpec, describe
+from robot.ros.description import GraphOptions, describe
 from robot.ros.running_graph import choose_domain, running_graph
 from robot.types import Array, Command, EndReason, Owner
 from robot.verb import Verb
@@ -122,12 +122,15 @@ def _through_graph(episode: Episode, config: ReplayConfig) -> tuple[Array, bool]
     from robot.ros import topics
     from robot.ros.record_message import from_record
 
-    options = GraphOptions(station=episode.info.station, task=episode.info.task, operator="none", cameras=())
-    nodes = describe(options)
-    shared = {"station": episode.info.station, "task": episode.info.task, "path": str(episode.info.path.absolute())}
-    nodes.insert(1, NodeSpec("robot.ros.replay_node", "policy", parameters=shared))
+    options = GraphOptions(
+        station=episode.info.station,
+        task=episode.info.task,
+        operator="none",
+        cameras=(),
+        replay=str(episode.info.path),
+    )
     seen: list[Array] = []
-    with running_graph(nodes, domain_id=choose_domain(config.domain_id)) as graph:
+    with running_graph(describe(options), domain_id=choose_domain(config.domain_id)) as graph:
         graph.client.subscribe(
             topics.TICK_RECORD, lambda message: seen.append(from_record(message).observation["tcp_position"])
         )
