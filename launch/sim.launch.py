@@ -30,6 +30,7 @@ ARGUMENTS = {
     "operator": "scripted, page or none",
     "record": "folder of the episode store; empty not to record",
     "bag": "folder for bags (MCAP) of every topic; empty for none",
+    "randomize": "all, or aspects that every episode draws anew with commas between; empty for none",
     "control_rate_hz": "0.0 takes the station's",
     "namespace": "of the robot; empty for none",
     "page_port": "port of the operator page",
@@ -57,7 +58,17 @@ def _start(context: LaunchContext) -> list[SetEnvironmentVariable | ExecuteProce
     options = GraphOptions(
         **{
             name: given[name]
-            for name in ("station", "task", "policy", "execution", "operator", "record", "bag", "namespace")
+            for name in (
+                "station",
+                "task",
+                "policy",
+                "execution",
+                "operator",
+                "record",
+                "bag",
+                "randomize",
+                "namespace",
+            )
         },
         control_rate_hz=float(given["control_rate_hz"]),
         page_port=int(given["page_port"]),

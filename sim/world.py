@@ -155,6 +155,11 @@ class SimWorld:
         """Return what an episode of this seed gets drawn, for its metadata; empty without randomisation."""
         return self._randomizer.draw(np.random.default_rng(seed).spawn(1)[0]) if self._randomizer else {}
 
+    @property
+    def command_latency_s(self) -> float:
+        """How late commands arrive in this episode; `drive` leaves it to its caller."""
+        return self.drawn.get("latency/command_s", [0.0])[0]
+
     def _draw_domain(self) -> None:
         if self._randomizer is None:
             return
@@ -187,8 +192,7 @@ class SimWorld:
         self.data.qpos[: self._n] = self._setpoint
         self.data.qpos[self._mirror] = gripper
         self.data.ctrl[:] = self._setpoint
-        latency_s = self.drawn.get("latency/command_s", [0.0])[0]
-        self._late = [self._setpoint] * round(latency_s / (SERVO_STEPS * TIMESTEP_S))
+        self._late = [self._setpoint] * round(self.command_latency_s / (SERVO_STEPS * TIMESTEP_S))
 
     def _field_shapes(self) -> dict[str, tuple[int, ...]]:
         sizes = {

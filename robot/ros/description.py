@@ -70,6 +70,7 @@ class GraphOptions:
     record: str = ""
     bag: str = ""
     cameras: tuple[str, ...] | None = None  # None: the station's
+    randomize: str = ""  # what every episode draws anew: `all`, or aspects with commas between
     control_rate_hz: float = 0.0
     namespace: str = ""
     step_mode: str = "realtime"
@@ -82,7 +83,7 @@ def describe(options: GraphOptions) -> list[NodeSpec]:
     if options.operator not in OPERATORS:
         raise unknown_name("operator", options.operator, OPERATORS)
     station = load_station(options.station)
-    nodes = [_spec(options, "sim.arm_node", "arm")]
+    nodes = [_spec(options, "sim.arm_node", "arm", randomize=options.randomize)]
     nodes += [_spec(options, "sim.camera_node", name, camera=name) for name in _cameras(options, station)]
     nodes.append(_arbiter(options))
     nodes.append(_spec(options, "robot.ros.episode_node", "episode"))
