@@ -13,9 +13,8 @@ import numpy as np
 from robot.clock import Clock, MonotonicClock
 from robot.devices import Arm, DeviceState, JointReading
 from robot.errors import RobotError
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_filter
 from robot.record import Clip
-from robot.safety import SafetyFilter
 from robot.servo import Servo, ServoLimits, ServoState
 from robot.specs import StationSpec
 from robot.types import NS_PER_S, Array, Command
@@ -43,11 +42,11 @@ class ArmControl:
         self.arm = arm
         self.clips: Counter[str] = Counter()  # changes to setpoints, by kind
         self.reason = NEVER_RESET
-        self._period_s = 1.0 / station.arm.state_rate_hz
+        self._period_s = 1.0 / station.state_rate_hz
         self._clock = clock or MonotonicClock()
         self._limits = ServoLimits()
         self._servo = Servo(station.period_s, self._limits)
-        self._filter = SafetyFilter(station, ArmKinematics(station), self._period_s, bend_s=station.period_s)
+        self._filter = make_filter(station, self._period_s, bend_s=station.period_s)
         self._lock = threading.RLock()
         self._fault = ""
         self._estop = False

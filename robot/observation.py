@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from robot.errors import StaleObservation, unknown_name
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import Kinematics
 from robot.specs import StationSpec
 from robot.types import NS_PER_S, Array, Observation, RobotState
 
@@ -140,7 +140,7 @@ class ObservationBuilder:
     def __init__(
         self,
         station: StationSpec,
-        kinematics: ArmKinematics,
+        kinematics: Kinematics,
         *,
         cameras: Sequence[str] = (),
         image_size: int = 0,

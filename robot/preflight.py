@@ -150,7 +150,7 @@ def station_interface(station: StationSpec, spec: PolicySpec, cameras: Sequence[
     """
     names = [camera.name for camera in station.cameras] if cameras is None else list(cameras)
     n = len(station.joint_names)
-    sizes = {"joint_position": (n,), "joint_velocity": (n,), "tcp_position": (3,)}
+    sizes = {"joint_position": (n,), "joint_velocity": (n,), "tcp_position": (3 * len(station.sides),)}
     shapes = {name: sizes.get(name, spec.observation_shapes.get(name, ())) for name in station.observation}
     wanted = {spec.observation_shapes[IMAGE + name] for name in names if IMAGE + name in spec.observation_shapes}
     side = min((shape[0] for shape in wanted), default=0)

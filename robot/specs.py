@@ -4,10 +4,11 @@ A station is the single source of joints, limits, frames, rates and cameras. The
 filter, the drivers and the gymnasium spaces are all built from it. SI units; quaternions are w x y z.
 """
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +16,10 @@ import numpy as np
 
 from robot.errors import ConfigError, unknown_name
 from robot.from_yaml import build
+from robot.gripper_specs import GripperSpec, JawSpec
 from robot.station_file import read_tree
-from robot.types import Array
+from robot.types import Array, Quaternion, Vector3
 
-Vector3 = tuple[float, float, float]
-Quaternion = tuple[float, float, float, float]
 STATIONS = Path(__file__).parent / "stations"
 GROUP = "tandem.stations"
 
@@ -94,82 +94,6 @@ class ArmSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class GripperSpec:
-    """A parallel gripper: one finger's travel is the joint, the other finger mirrors it."""
-
-    joint: str
-    mount_quat_wxyz: Quaternion
-    tcp_m: Vector3
-    lower_m: float
-    upper_m: float
-    home_m: float
-    velocity_m_s: float
-    effort_n: float
-    mass_kg: float
-
-    @property
-    def joint_limits(self) -> tuple[float, float]:
-        return self.lower_m, self.upper_m
-
-    @property
-    def joint_home(self) -> float:
-        return self.home_m
-
-    @property
-    def joint_velocity(self) -> float:
-        return self.velocity_m_s
-
-    def travel_m(self, joint: float) -> float:
-        """Return half the gap between the fingers [m]."""
-        return joint
-
-    def joint_at(self, travel_m: float) -> float:
-        """Return the joint at which half the gap is so much, within the limits."""
-        return min(max(travel_m, self.lower_m), self.upper_m)
-
-
-@dataclass(frozen=True, slots=True)
-class JawSpec:
-    """A gripper of one fixed finger and one jaw that turns about the z of its own frame; closed at `lower_rad`."""
-
-    joint: str
-    mount_quat_wxyz: Quaternion
-    tcp_m: Vector3
-    pivot_m: Vector3
-    pivot_quat_wxyz: Quaternion
-    length_m: float  # from the pivot to the tip
-    lower_rad: float
-    upper_rad: float
-    home_rad: float
-    velocity_rad_s: float
-    effort_nm: float
-    stiffness: float
-    mass_kg: float
-    jaw_mass_kg: float
-
-    @property
-    def joint_limits(self) -> tuple[float, float]:
-        return self.lower_rad, self.upper_rad
-
-    @property
-    def joint_home(self) -> float:
-        return self.home_rad
-
-    @property
-    def joint_velocity(self) -> float:
-        return self.velocity_rad_s
-
-    def travel_m(self, joint: float) -> float:
-        """Return half the gap between finger and jaw [m]."""
-        return self.length_m / 2 * math.sin(min(joint - self.lower_rad, math.pi / 2))
-
-    def joint_at(self, travel_m: float) -> float:
-        """Return the joint at which half the gap is so much, within the limits."""
-        share = min(max(2 * travel_m / self.length_m, 0.0), 1.0)
-        return min(self.lower_rad + math.asin(share), self.upper_rad)
-
-
-@dataclass(frozen=True, slots=True)
 class ActionSpec:
     """What a policy commands. `tcp_position`: x y z and gripper; `joint_position`: every joint and gripper.
 
@@ -188,18 +112,38 @@ class ActionSpec:
 
 @dataclass(frozen=True, slots=True)
 class CameraSpec:
-    """One camera; `mount` is `world` or `hand`, the pose is in that frame."""
+    """One camera; `mount` is `world`, `hand` or, of several arms, `<side>/hand`; the pose is in that frame."""
 
     name: str
-    mount: Literal["world", "hand"]
+    mount: str
     translation_m: Vector3
     look_at_m: Vector3
     fovy_deg: float
     width: int
     height: int
     rate_hz: float
-    driver: str = "simulated"
+    driver: str = "simulated"  # or a name of the entry-point group tandem.camera_drivers
+    options: dict = field(default_factory=dict, hash=False)  # pyright: ignore[reportMissingTypeArgument] - the driver's
     serial: str | None = None
+
+    @property
+    def side(self) -> str:
+        """Return whose hand it is on; "" for the only arm's, or the world."""
+        return self.mount.rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class MountSpec:
+    """Where an arm's base stands in the cell's frame, and what its side is called among several arms."""
+
+    translation_m: Vector3 = (0.0, 0.0, 0.0)
+    quat_wxyz: Quaternion = (1.0, 0.0, 0.0, 0.0)
+    side: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """Return what the names of its joints, bodies and actions begin with."""
+        return f"{self.side}_" if self.side else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,14 +172,25 @@ class OperatorSpec:
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """How images are stored."""
+    """How colour images are stored; the quality of a codec, 1 to 100, counts wherever that codec is used.
 
+    `auto` keeps detailed images as JPEG and smooth ones as WebP, which then takes two fifths of JPEG's bytes at equal
+    fidelity. WebP takes six to ten times as long to encode: choose `jpeg` where the recording computer is short of
+    processor time, `webp` where it is short of disk.
+    """
+
+    codec: Literal["auto", "webp", "jpeg"] = "auto"
+    webp_quality: int = 80
     jpeg_quality: int = 90
 
 
 @dataclass(frozen=True)
 class StationSpec:
-    """One cell: an arm, a gripper, cameras and their limits."""
+    """One cell: an arm, a gripper, cameras and their limits.
+
+    Code that works with any number of arms goes through `sides`, here the station itself: the `arm`, `gripper`,
+    `action` and `safety` of a station of several arms (`robot.multi_arm`) are refused in one line.
+    """
 
     name: str
     robot: str
@@ -248,10 +203,41 @@ class StationSpec:
     safety: SafetySpec
     operator: OperatorSpec
     images: ImageSpec = field(default_factory=ImageSpec)
+    mount: MountSpec = field(default_factory=MountSpec)
 
     def __post_init__(self) -> None:
         if len(self.action.low) != len(self.action_names):
             raise ConfigError(f"action has {len(self.action.low)} limits for the dimensions {self.action_names}")
+        self._check_cameras()
+
+    def _check_cameras(self) -> None:
+        allowed = ("world", *(f"{name}/hand".lstrip("/") for name in self.side_names))
+        for camera in self.cameras:
+            if camera.mount not in allowed:
+                raise ConfigError(f"camera {camera.name}: mount: got {camera.mount!r}, allowed: {', '.join(allowed)}")
+
+    @cached_property
+    def sides(self) -> "tuple[StationSpec, ...]":
+        """Return the station of each arm, in the order of joints and actions."""
+        return (self,)
+
+    @cached_property
+    def side_names(self) -> tuple[str, ...]:
+        return tuple(side.mount.side for side in self.sides)
+
+    @cached_property
+    def joint_slices(self) -> tuple[slice, ...]:
+        """Return where each side's joints are in a joint vector."""
+        return _slices(len(side.joint_names) for side in self.sides)
+
+    @cached_property
+    def action_slices(self) -> tuple[slice, ...]:
+        """Return where each side's part is in an action."""
+        return _slices(len(side.action_names) for side in self.sides)
+
+    @property
+    def state_rate_hz(self) -> float:
+        return self.arm.state_rate_hz
 
     @property
     def period_s(self) -> float:
@@ -270,7 +256,7 @@ class StationSpec:
     def action_names(self) -> tuple[str, ...]:
         if self.action.space == "joint_position":
             return self.joint_names
-        return ("tcp_x", "tcp_y", "tcp_z", self.gripper.joint)
+        return (*(f"{self.mount.prefix}tcp_{axis}" for axis in "xyz"), self.gripper.joint)
 
     @cached_property
     def position_lower(self) -> Array:
@@ -311,6 +297,11 @@ class StationSpec:
         return replace(self, control_rate_hz=control_rate_hz)
 
 
+def _slices(sizes: Iterable[int]) -> tuple[slice, ...]:
+    ends = [0, *accumulate(sizes)]
+    return tuple(slice(start, end) for start, end in pairwise(ends))
+
+
 def _station_paths() -> dict[str, Path]:
     """Return the station files by name: our own, and those that packages register in `tandem.stations`."""
     found = {entry.name: Path(entry.load()) for entry in entry_points(group=GROUP)}
@@ -336,6 +327,14 @@ def station_path(name_or_path: str | Path) -> Path:
 
 
 def load_station(name_or_path: str | Path) -> StationSpec:
-    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it."""
+    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it.
+
+    A file that begins with `like: fr3_sim` holds only what is different there (`robot.station_file`).
+    """
     path = station_path(name_or_path)
-    return build(StationSpec, read_tree(path, station_path), str(path.name))
+    tree = read_tree(path, station_path)
+    if isinstance(tree, dict) and "sides" in tree:
+        from robot.multi_arm.station import read_multi_arm_station  # which is made of the stations that are loaded here
+
+        return read_multi_arm_station(tree, path.name)
+    return build(StationSpec, tree, path.name)

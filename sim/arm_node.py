@@ -50,7 +50,7 @@ class SimArmNode(ArmNode[SimArmParameters]):
         assert isinstance(self.arm, SimulatedArm)
         self.sim = self.arm
         self._max_steps = make_task(self.parameters.task, self.station.robot).max_steps
-        rate_hz = self.station.arm.state_rate_hz
+        rate_hz = self.station.state_rate_hz
         self._object_every = max(1, round(rate_hz / OBJECT_RATE_HZ))
         self._scene_every = max(1, round(rate_hz / SCENE_RATE_HZ))
         self._outcome_every = max(1, round(rate_hz / self.station.control_rate_hz))

@@ -23,7 +23,7 @@ class SimulatedArm(DeviceLife):
     def __init__(self, world: SimWorld, clock: Clock | None = None, stop_s: float = 0.1) -> None:
         super().__init__()
         station = world.station
-        self.features = Features("arm", station.joint_names, station.arm.state_rate_hz, (len(station.joint_names),))
+        self.features = Features("arm", station.joint_names, station.state_rate_hz, (len(station.joint_names),))
         self.world = world
         self._clock = clock or MonotonicClock()
         self._stop_ns = round(stop_s * NS_PER_S)

@@ -1,4 +1,4 @@
-"""What happens when a servo bus breaks while the arm moves: `tandem bench device-faults`.
+"""What happens when a servo bus breaks while the arm moves: `tandem bench device_faults`.
 
 For each bus and each fault, on its stand-in and through the vendor's SDK: the arm process's own control follows a
 moving command, the bus breaks, and the emulator, which knows where the shafts really are, is the witness. Reaction:
@@ -169,7 +169,7 @@ def run() -> dict[str, Any]:
             _row(f"{bus}/moved_without_recover", max(one.moved for one in outcomes.values()), "rad", targets["moved"]),
             _row(f"{bus}/not_recovered", sum(not one.recovered for one in outcomes.values()), "faults", 0),
         ]
-    return {"name": "device-faults", "ok": all(row["ok"] for row in rows), "rows": rows, "machine": machine()}
+    return {"name": "device_faults", "ok": all(row["ok"] for row in rows), "rows": rows, "machine": machine()}
 
 
 def _row(metric: str, value: float, unit: str, target: float) -> dict[str, Any]:

@@ -23,11 +23,12 @@ class CriticEnsemble(nn.Module):
         *,
         use_layer_norm: bool = True,
         action_gain: float = 1.0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.gain = action_gain
         self.heads, self.use_layer_norm = heads, use_layer_norm
-        sizes = [state + action, *hidden, 1]
+        sizes = [state + action, *hidden, outputs]
         pairs = list(pairwise(sizes))
         self.weights = nn.ParameterList(nn.Parameter(torch.zeros(heads, a, b)) for a, b in pairs)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(heads, 1, b)) for _, b in pairs)
@@ -43,7 +44,7 @@ class CriticEnsemble(nn.Module):
                 nn.init.orthogonal_(stacked.data[head], gain, generator=generator)
 
     def forward(self, state: Tensor, action: Tensor, subset: Tensor | None = None) -> Tensor:
-        """Return values, shape (heads or len(subset), batch)."""
+        """Return values, shape (heads or len(subset), batch); with several outputs they are the last axis."""
 
         def pick(parameter: Tensor) -> Tensor:
             return parameter if subset is None else parameter.index_select(0, subset)
@@ -59,7 +60,7 @@ class CriticEnsemble(nn.Module):
                 values = layer_norm(values, values.shape[-1:])
                 values = torch.addcmul(pick(self.shifts[index]), values, pick(self.gains[index]))
             values = relu(values)
-        return values.squeeze(-1)
+        return values.squeeze(-1)  # of one output
 
 
 def random_subset(heads: int, count: int, generator: torch.Generator) -> Tensor:

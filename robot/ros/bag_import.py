@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from robot.action_space import ActionSpace
 from robot.applied_join import AppliedJoin
 from robot.episode import Episode, EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError, RobotError
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_action_space
 from robot.observation import StreamLimits
 from robot.ros import topics
 from robot.ros.bag import BagMessage, BagReader
@@ -108,7 +107,7 @@ def _through_the_scribe(path: Path, store: EpisodeStore, station: StationSpec, n
         names[topic.name]: (topic, read) for topic, read in given.readers(cameras).items() if topic.name in names
     }
     ended: list[str] = []
-    join = AppliedJoin(ActionSpace(station, ArmKinematics(station)).from_joints)
+    join = AppliedJoin(make_action_space(station).from_joints)
     scribe = Scribe(store, station, join, kept, ended.append)
     bag = BagReader(path)
     try:

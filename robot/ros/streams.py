@@ -6,7 +6,7 @@ from typing import Any
 
 from robot.clock import RateKeeper
 from robot.errors import StaleObservation
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_kinematics
 from robot.observation import ObservationBuilder
 from robot.ros import topics
 from robot.ros.episode_state import EpisodeState, episode_state_from
@@ -24,7 +24,7 @@ class Streams:
     def __init__(self, node: RobotNode[Any], *, cameras: Sequence[str] = (), image_size: int = 0) -> None:
         station = node.station
         self._node = node
-        self.builder = ObservationBuilder(station, ArmKinematics(station), cameras=cameras, image_size=image_size)
+        self.builder = ObservationBuilder(station, make_kinematics(station), cameras=cameras, image_size=image_size)
         self.changed = threading.Event()
         self.complaint = ""  # why there is no observation
         self.episode = EpisodeState()

@@ -23,7 +23,8 @@ class UpConfig:
     """What to start; the station's own values hold where a flag is left out."""
 
     station: str = "fr3_sim"
-    task: str = "peg-insert"
+    task: str = ""
+    """Scene of a simulated station, peg-insert by default; on hardware the name that episodes are stored under."""
     policy: Path | None = None
     """Checkpoint file or run folder; without one nobody drives but a person."""
     execution: str = ""
@@ -40,6 +41,13 @@ class UpConfig:
     domain_id: int | None = None
     """ROS_DOMAIN_ID; the environment's by default."""
     page_port: int = PORT
+    replay: Path | None = None
+    """Folder of a sealed episode whose actions drive in the policy's place; start an episode to begin."""
+    learn: Path | None = None
+    """Folder of the weights that a learner makes of what it hears, for a residual policy."""
+    learn_preset: str = "cpu"
+    parameters: Path | None = None
+    """ROS parameter file, with a section per node."""
     log_dir: Path | None = None
     """Folder for one log file per node."""
 
@@ -95,6 +103,10 @@ def _options(config: UpConfig) -> GraphOptions:
         control_rate_hz=config.control_rate_hz,
         namespace=config.namespace,
         page_port=config.page_port,
+        replay=str(config.replay or ""),
+        learn=str(config.learn or ""),
+        learn_preset=config.learn_preset,
+        parameters=str(config.parameters or ""),
     )
 
 

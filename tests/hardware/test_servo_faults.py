@@ -1,6 +1,6 @@
 """Faults of a servo bus while the arm moves, each through the arm process's own control and the vendor's SDK.
 
-The limits here are what may not be missed on any machine; `tandem bench device-faults` measures the reaction times.
+The limits here are what may not be missed on any machine; `tandem bench device_faults` measures the reaction times.
 """
 
 import pytest
