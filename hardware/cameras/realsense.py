@@ -46,7 +46,6 @@ class RealSenseOptions:
     `recording` is a file of the SDK (.db3) that is played in place of a device, over and over.
     """
 
-    depth: bool = False
     exposure_us: float | None = None
     gain: float | None = None
     white_balance_k: float | None = None
@@ -80,7 +79,7 @@ def realsense(
         spec,
         source,
         ladder,
-        has_depth=options.depth,
+        has_depth=spec.has_depth,
         environment=environment,
         patience_s=options.wait_for_device_s,
     )
@@ -234,7 +233,7 @@ class RealSenseSource:
         rate = round(spec.rate_hz)
         config.enable_stream(rs.stream.color, spec.width, spec.height, rs.format.rgb8, rate)
         self._align = None
-        if options.depth:
+        if spec.has_depth:
             config.enable_stream(rs.stream.depth, spec.width, spec.height, rs.format.z16, rate)
             self._align = rs.align(rs.stream.color)
         return config
@@ -248,7 +247,7 @@ class RealSenseSource:
             "usb": self._info(device, "usb_type_descriptor"),
             "sdk": getattr(rs, "__version__", ""),
         }
-        if self._options.depth:
+        if self._spec.has_depth:
             scale_m = float(device.first_depth_sensor().get_depth_scale())
             self._depth_to_mm = scale_m / DEPTH_UNIT_M
             facts["depth_scale_m"] = round(scale_m, 9)
@@ -317,4 +316,4 @@ class RealSenseSource:
 
     def _describe_streams(self) -> str:
         spec = self._spec
-        return f"{spec.width}x{spec.height} at {spec.rate_hz:g} Hz{' with depth' if self._options.depth else ''}"
+        return f"{spec.width}x{spec.height} at {spec.rate_hz:g} Hz{' with depth' if self._spec.has_depth else ''}"
