@@ -122,14 +122,15 @@ class RealSenseSource:
         device = None if self._options.recording else self._find()
         alerts = [] if device is None else self._check_link(device)
         self._clock = DeviceClock()
-        self._pipeline = self._rs.pipeline(self._own_context())
+        pipeline = self._rs.pipeline(self._own_context())
         try:
-            profile = self._pipeline.start(self._configuration())
+            profile = pipeline.start(self._configuration())
         except RuntimeError as error:
             raise DeviceDisconnected(
                 f"camera {self._spec.name} does not start {self._describe_streams()}: {error}; is it in use by another "
                 "program, on a USB 2 cable, or does it not have this mode?"
             ) from error
+        self._pipeline = pipeline
         return self._opened(profile, alerts)
 
     def grab(self, timeout_s: float) -> Picture | None:
