@@ -87,10 +87,8 @@ class CameraNode(RobotNode[SimCameraParameters]):
     def __init__(self) -> None:
         super().__init__("camera", SimCameraParameters)
         self.camera = self.station.camera(self.parameters.camera)
-        if self.camera.options:
-            raise ConfigError(
-                f"camera {self.camera.name} is simulated and has no options: {', '.join(self.camera.options)}"
-            )
+        if self.camera.options or self.camera.has_depth:
+            raise ConfigError(f"camera {self.camera.name} is simulated: it has neither options nor depth")
         self._state: SeenState | None = None
         self._domain: Mapping[str, Any] = {}
         self._publisher = CameraPublisher(self, self.camera)
