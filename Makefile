@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 && echo $$p && break; done)
 
 # A sourced ROS brings its own rclpy; Meta-World, Gymnasium-Robotics and lerobot come only with a set that pins them.
-EXTRAS := learn,kinematics,$(if $(ROS_DISTRO),,ros,)operator,bags,hdf5,$(shell \
+EXTRAS := learn,kinematics,$(if $(ROS_DISTRO),,ros,)operator,bags,hdf5,realsense,$(shell \
 	sed -n 's/^\(metaworld\|lerobot\|gymnasium-robotics\)==.*/\1,/p' $(CONSTRAINTS))dev
 empty :=
 EXTRAS := $(subst $(empty) $(empty),,$(EXTRAS))

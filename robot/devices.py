@@ -56,11 +56,26 @@ class JointReading:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One image, uint8 (height, width, 3) RGB, and when it was taken."""
+    """One image, uint8 (height, width, 3) RGB, and when it was taken; the same `counter` is the same image.
+
+    `depth`, where the camera has it, is uint16 (height, width) [mm] as the colour camera sees it, 0 where unknown.
+    """
 
     time_ns: int
     counter: int
     image: np.ndarray
+    depth: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intrinsics:
+    """A pinhole [pixels]; `distortion` is k1 k2 p1 p2 k3 of the plumb-bob model."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class Device(Protocol):
@@ -136,10 +151,27 @@ class Arm(Device, Protocol):
 
 
 class Camera(Device, Protocol):
-    """A colour camera."""
+    """A camera; `features.names` are its streams, `color` and perhaps `depth`.
+
+    A driver is registered in the entry-point group `tandem.camera_drivers` as a function of a `CameraSpec`, see
+    `hardware.camera_drivers`. It owns its SDK, finds out by itself that its stream has stopped (state FAULT) and brings
+    it back by itself (state CONNECTED again): nothing moves because of a camera.
+    """
 
     def read(self) -> Frame:
-        """Return the newest frame, the same one again if there is none newer."""
+        """Return the newest frame, the same one again if there is none newer; nobody changes its arrays.
+
+        Raises DeviceDisconnected while the stream stands still, with what is being tried.
+        """
+        ...
+
+    @property
+    def intrinsics(self) -> Intrinsics | None:
+        """Return what the device says of its optics; None where it says nothing, and before connecting."""
+        ...
+
+    def health(self) -> Mapping[str, object]:
+        """Return what diagnostics show: identity, firmware, link, drops, recoveries and the last complaint."""
         ...
 
 
@@ -270,21 +302,36 @@ class FakeArm(DeviceLife):
 
 
 class FakeCamera(DeviceLife):
-    """A camera that draws its frame counter as a moving bar; `frozen` repeats the last frame, as some webcams do."""
+    """A camera that draws its frame counter as a moving bar; `frozen` repeats the last frame, as some webcams do.
 
-    def __init__(self, spec: CameraSpec, clock: Clock | None = None) -> None:
+    `background` is the colour behind the bar; `ended` is a stream that has come to its end.
+    """
+
+    intrinsics = None
+
+    def __init__(
+        self, spec: CameraSpec, clock: Clock | None = None, background: tuple[int, int, int] = (0, 0, 0)
+    ) -> None:
         super().__init__()
         self.features = Features("camera", ("color",), spec.rate_hz, (spec.height, spec.width, 3))
-        self.frozen = False
+        self.frozen = self.ended = False
         self._clock = clock or MonotonicClock()
         self._period_ns = round(NS_PER_S / spec.rate_hz)
         self._counter = 0
+        self._background = np.array(background, np.uint8)
+
+    @property
+    def state(self) -> DeviceState:
+        return DeviceState.FAULT if self.ended and self._state is DeviceState.CONNECTED else self._state
 
     def read(self) -> Frame:
         self.require()
+        if self.ended:
+            raise DeviceDisconnected("the fake camera's stream has ended; make another one")
         if not self.frozen:
             self._counter = self._clock.now_ns() // self._period_ns
-        image = np.zeros(self.features.shape, np.uint8)
+        image = np.empty(self.features.shape, np.uint8)
+        image[:] = self._background
         image[:, self._counter % image.shape[1]] = 255
         return Frame(self._counter * self._period_ns, self._counter, image)
 

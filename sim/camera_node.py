@@ -6,17 +6,16 @@ the state it shows; where no newer state has come there is no new frame, never a
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from time import monotonic_ns
 
 import cv2
 import numpy as np
 
 from robot.clock import RateKeeper
+from robot.errors import ConfigError
 from robot.ros import topics
-from robot.ros.image_message import camera_info, optical_frame, to_image
-from robot.ros.messages import from_object_state, to_stamp
-from robot.ros.node import Diagnosis, Level, NodeParameters, RobotNode, run_node
-from robot.types import NS_PER_S
+from robot.ros.camera_publisher import CameraParameters, CameraPublisher
+from robot.ros.messages import from_object_state
+from robot.ros.node import Diagnosis, RobotNode, run_node
 from sim.renderer import SceneRenderer
 from sim.task import make_task
 
@@ -24,12 +23,11 @@ NOISE_ROWS = 97  # the noise of a frame begins at one of so many rows of a large
 
 
 @dataclass(frozen=True)
-class CameraParameters(NodeParameters):
+class SimCameraParameters(CameraParameters):
     """`noise` is the sensor's standard deviation in grey levels. `freeze_after` > 0 injects a fault: from that frame on
     the last image is sent again and again, under rising stamps, as drivers that hang do."""
 
     task: str = "reach"
-    camera: str = "scene"
     noise: float = 2.0
     seed: int = 0
     freeze_after: int = 0
@@ -52,16 +50,16 @@ class SensorNoise:
         cv2.subtract(out, self._less[rows], dst=out)
 
 
-class CameraNode(RobotNode[CameraParameters]):
+class CameraNode(RobotNode[SimCameraParameters]):
     """Draws in a thread of its own, which also owns the drawing context."""
 
     def __init__(self) -> None:
-        super().__init__("camera", CameraParameters)
+        super().__init__("camera", SimCameraParameters)
         self.camera = self.station.camera(self.parameters.camera)
+        if self.camera.options or self.camera.has_depth:
+            raise ConfigError(f"camera {self.camera.name} is simulated: it has neither options nor depth")
         self._state: tuple[int, np.ndarray] | None = None
-        self._frames, self._expected, self._newest_ns, self._newest_at = 0, 0, 0, monotonic_ns()
-        self._images = self.publisher(topics.COLOR_IMAGE.of(self.camera.name))
-        self._infos = self.publisher(topics.COLOR_INFO.of(self.camera.name))
+        self._publisher = CameraPublisher(self, self.camera)
         self.subscribe(topics.SIM_STATE, self._on_state)
         self.start_thread("draw", self._draw)
 
@@ -71,33 +69,26 @@ class CameraNode(RobotNode[CameraParameters]):
     def _draw(self) -> None:
         camera, renderer = self.camera, SceneRenderer(self.station, make_task(self.parameters.task, self.station.robot))
         noise = SensorNoise(camera.height, camera.width, self.parameters.noise, self.parameters.seed)
-        frame = optical_frame(self.station.robot, camera.name)
-        message = to_image(np.zeros((camera.height, camera.width, 3), np.uint8), 0, frame)  # one message for good:
-        pixels = np.frombuffer(message.data, np.uint8).reshape(camera.height, camera.width, 3)  # fresh memory is slow
-        info = camera_info(camera, 0, frame)
+        publisher, newest_ns = self._publisher, 0
         keeper = RateKeeper(camera.rate_hz)
         while not self.stopping.is_set():
-            self._expected += 1 + keeper.wait()
+            publisher.expected += 1 + keeper.wait()
             state = self._state
-            if state is None or state[0] <= self._newest_ns:
+            if state is None or state[0] <= newest_ns:
                 continue
             if not self._is_frozen:
-                noise.apply(renderer.render(state[1], camera.name, camera.width, camera.height), out=pixels)
-            message.header.stamp = info.header.stamp = to_stamp(state[0])
-            self._images.publish(message)
-            self._infos.publish(info)
-            self._frames, self._newest_ns, self._newest_at = self._frames + 1, state[0], monotonic_ns()
+                image = renderer.render(state[1], camera.name, camera.width, camera.height)
+                noise.apply(image, out=publisher.pixels)
+            newest_ns = state[0]
+            publisher.publish(newest_ns)
         renderer.close()
 
     @property
     def _is_frozen(self) -> bool:
-        return 0 < self.parameters.freeze_after <= self._frames
+        return 0 < self.parameters.freeze_after <= self._publisher.frames
 
     def diagnose(self) -> Diagnosis:
-        age_s = (monotonic_ns() - self._newest_at) / NS_PER_S
-        stale = age_s > 5.0 / self.camera.rate_hz
-        values = {"frames": self._frames, "expected_frames": self._expected, "age_s": age_s}
-        return Diagnosis(Level.STALE, "no new frame", values) if stale else Diagnosis(values=values)
+        return self._publisher.diagnose()
 
 
 def main(args: Iterable[str] | None = None) -> int:

@@ -34,15 +34,20 @@ def plan(checkout: Path, *words: str, **env: str) -> str:
 def test_a_set_without_metaworld_goes_to_its_own_environment(checkout: Path) -> None:
     core, newest = plan(checkout, "install"), plan(checkout, "install", "CONSTRAINTS=constraints/newest.txt")
     suites = "gymnasium-robotics,metaworld"
-    assert f"-c constraints/core.txt -e '.[learn,kinematics,ros,operator,bags,hdf5,{suites},dev,{DRIVERS}]'" in core
-    assert f"-c constraints/newest.txt -e '.[learn,kinematics,ros,operator,bags,hdf5,dev,{DRIVERS}]'" in newest
+    assert (
+        f"-c constraints/core.txt -e '.[learn,kinematics,ros,operator,bags,hdf5,realsense,{suites},dev,{DRIVERS}]'"
+        in core
+    )
+    assert (
+        f"-c constraints/newest.txt -e '.[learn,kinematics,ros,operator,bags,hdf5,realsense,dev,{DRIVERS}]'" in newest
+    )
     assert ".venv/bin/python" in core
     assert ".venv-newest/bin/python" in newest
     assert "lerobot" in plan(checkout, "install", "CONSTRAINTS=constraints/lerobot.txt")
 
 
 def test_a_sourced_ros_keeps_the_wheels_out(checkout: Path) -> None:
-    wanted = f"[learn,kinematics,operator,bags,hdf5,gymnasium-robotics,metaworld,dev,{DRIVERS}]"
+    wanted = f"[learn,kinematics,operator,bags,hdf5,realsense,gymnasium-robotics,metaworld,dev,{DRIVERS}]"
     assert wanted in plan(checkout, "install", ROS_DISTRO="jazzy")
 
 
