@@ -113,6 +113,7 @@ class ServoArm(DeviceLife):
         self._reading = JointReading(0, 0, station.home.copy(), np.zeros(len(station.joint_names)))
         self._commanded_ns = 0
         self._misses = self._reads = 0
+        self._is_fresh = False  # the newest reading is what the arm says now
         self._care: dict[int, ServoCare] = {}
         self._facts: dict[int, ServoFacts] = {}
 
@@ -165,7 +166,7 @@ class ServoArm(DeviceLife):
             if self._state is not DeviceState.ACTIVE:
                 return
             try:
-                self._family.aim(self._map.to_ticks(self._reading.position))
+                self._stay()
             except BusError as error:
                 self._fail(f"the servos cannot be told to hold: {error}")
                 return
@@ -176,6 +177,7 @@ class ServoArm(DeviceLife):
             if self._state is not DeviceState.FAULT:
                 return
             try:
+                self._family.bus.be_patient()
                 if not self._family.bus.is_open:
                     self._open()
                 else:
@@ -188,6 +190,8 @@ class ServoArm(DeviceLife):
                 trouble = (*readings.faults, *filter(None, map(self._trouble, self._options.ids)))
             except RobotError as error:
                 raise DeviceDisconnected(f"still at fault: {error}") from error
+            finally:
+                self._family.bus.hurry()
             if trouble:
                 raise DeviceDisconnected(f"still at fault: {'; '.join(trouble)}")
             self._misses = 0
@@ -226,6 +230,7 @@ class ServoArm(DeviceLife):
             bus.find(servo)
         self._identify()
         self._family.prepare()
+        bus.hurry()
 
     def _identify(self) -> None:
         """Compare every servo with the station; what differs is in `mismatches`."""
@@ -262,7 +267,7 @@ class ServoArm(DeviceLife):
         return found
 
     def _accept(self, readings: ServoReadings) -> None:
-        self._misses = 0
+        self._misses, self._is_fresh = 0, readings.is_new
         if readings.is_new:
             self._reading = JointReading(
                 self._clock.now_ns(),
@@ -299,7 +304,7 @@ class ServoArm(DeviceLife):
 
     def _miss(self, error: BusError) -> None:
         """Count a failed reading; the third in a row, or a lost port, is a fault and there is no reading."""
-        self._misses += 1
+        self._misses, self._is_fresh = self._misses + 1, False
         if isinstance(error, BusLost) or self._misses >= MISSES:
             self._fail(str(error))
             raise DeviceDisconnected(f"the arm of {self._station.name}: {error}") from error
@@ -313,9 +318,14 @@ class ServoArm(DeviceLife):
         log.error("the arm of %s is at fault: %s", self._station.name, reason)
         if was_powered:
             try:
-                self._family.aim(self._map.to_ticks(self._reading.position))
+                self._stay()
             except BusError as error:
                 log.error("and it cannot be told to hold, so that it stands at its last goal: %s", error)
+
+    def _stay(self) -> None:
+        """Make where the arm is its goal; where that is not known for sure, it stands at its last goal by itself."""
+        if self._is_fresh:
+            self._family.aim(self._map.to_ticks(self._reading.position))
 
     def _take_hold(self) -> None:
         """Make where each servo stands its goal, then give torque."""

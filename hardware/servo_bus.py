@@ -14,7 +14,9 @@ from typing import Any, Protocol
 from hardware.servo_port import PORT_ERRORS, make_port
 from robot.errors import DeviceNotFound, RobotError
 
-ROUND_TRIPS = 3  # attempts to get one clean answer after a failure
+FINDS = 3  # attempts to get an answer of a servo before anything moves
+ROUND_TRIPS = 2  # attempts to get one clean answer after a failure
+SETUP_PATIENCE_MS = 100.0  # while nothing moves
 
 
 class BusError(RobotError, ConnectionError):
@@ -74,7 +76,7 @@ class ServoBus:
     def open(self) -> None:
         """Open the port; DeviceNotFound where there is none, or another program has it."""
         self._sdk = self._dialect.load()
-        port = make_port(self._sdk.port_handler, self._path, self._patience_ms)
+        port = make_port(self._sdk.port_handler, self._path)
         try:
             opened = port.setBaudRate(self._baud)
         except PORT_ERRORS as error:
@@ -85,6 +87,17 @@ class ServoBus:
         if not opened:
             raise DeviceNotFound(f"servo bus {self._path}: the SDK does not know the rate {self._baud} baud")
         self._port, self._is_dirty = port, False
+        self.be_patient()
+
+    def be_patient(self) -> None:
+        """Wait longer for answers from here on, as nothing moves."""
+        if self._port is not None:
+            self._port.patience_ms = max(SETUP_PATIENCE_MS, self._patience_ms)
+
+    def hurry(self) -> None:
+        """Wait for answers no longer than in motion from here on."""
+        if self._port is not None:
+            self._port.patience_ms = self._patience_ms
 
     def close(self) -> None:
         if self._port is not None:
@@ -143,7 +156,7 @@ class ServoBus:
 
     def find(self, servo: int) -> int:
         """Return the model of a servo; DeviceNotFound where it does not answer."""
-        for attempt in range(ROUND_TRIPS):
+        for attempt in range(FINDS):
             try:
                 self._is_dirty = False  # the round trip would ask the first servo
                 model = int.from_bytes(self._ask(servo, self._dialect.model_address, 2), "little")
@@ -151,7 +164,7 @@ class ServoBus:
                 raise
             except BusError as error:
                 self._drain()
-                if attempt == ROUND_TRIPS - 1:
+                if attempt == FINDS - 1:
                     raise DeviceNotFound(
                         f"servo {servo} on {self._path} does not answer at {self._baud} baud ({error}): "
                         "is it powered, its id right, its cable in?"

@@ -16,17 +16,18 @@ WAIT_S = 0.002
 PORT_ERRORS = (OSError, termios.error)  # errors of pyserial are OSErrors
 
 
-def make_port(handler: type[Any], path: str, patience_ms: float) -> Any:
+def make_port(handler: type[Any], path: str) -> Any:
     """Return a port of the SDK's class `handler` whose waiting is ours.
 
     Args:
         handler: `PortHandler` of the vendor's SDK.
         path: of the serial port.
-        patience_ms: how long beyond the bytes' own time on the wire an answer may take.
     """
 
     class PatientPort(handler):
         """Waits in `select`, on the monotonic clock, and can be drained."""
+
+        patience_ms = 0.0  # how long beyond the bytes' own time on the wire an answer may take
 
         def readPort(self, length: int) -> bytes:
             data = self.ser.read(length)
@@ -42,7 +43,7 @@ def make_port(handler: type[Any], path: str, patience_ms: float) -> Any:
             return time.monotonic() * 1e3
 
         def setPacketTimeout(self, packet_length: int) -> None:
-            self.setPacketTimeoutMillis(self.tx_time_per_byte * packet_length + patience_ms)
+            self.setPacketTimeoutMillis(self.tx_time_per_byte * packet_length + self.patience_ms)
 
         def drain(self) -> int:
             """Throw away what comes until the line is silent; return how many bytes that was."""

@@ -125,6 +125,7 @@ class CameraSpec:
     rate_hz: float
     driver: str = "simulated"  # or a name of the entry-point group tandem.camera_drivers
     options: dict = field(default_factory=dict, hash=False)  # pyright: ignore[reportMissingTypeArgument] - the driver's
+    has_depth: bool = False  # aligned to the colour image
     serial: str | None = None
 
     @property

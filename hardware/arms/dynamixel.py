@@ -27,7 +27,7 @@ RPM_UNIT = 0.229  # of velocity registers
 TICKS_PER_S = RPM_UNIT * 4096 / 60
 CLOCK_TURN_MS = 32768
 RESTARTED_MS = 500  # the servo's clock and ours differ by more over one reading
-WATCHDOG_UNIT_MS, WATCHDOG_UNITS, TRIPPED = 20, 10, 255
+WATCHDOG_UNIT_MS, WATCHDOG_UNITS, TRIPPED = 20, 25, 255  # a servo in position mode stands at its last goal before too
 ALERT = 0x80
 REBOOT_ATTEMPTS = 20
 

@@ -2,7 +2,8 @@
 
 Registers are those of the vendor's STS3215 memory table. A reading takes 56 to 70 of every servo in one packet each:
 position, velocity, load, voltage, temperature, status, current. The servos have no clock of their own in the table, so
-that progress is a whole, checked answer to a request that was sent into a silent line.
+that progress is a whole, checked answer to a request that was sent into a silent line; and an answer in which not one
+byte changes while the goal moves away is none.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from robot.types import Array
 FIRMWARE, MODEL, LOW, HIGH, RETURN_DELAY, PHASE, MODE = 0, 3, 9, 11, 7, 18, 33
 TORQUE, ACCELERATION, GOAL = 40, 41, 42
 POSITION, VELOCITY, VOLTAGE, TEMPERATURE, STATUS, READ_END = 56, 58, 62, 63, 65, 71
+FROZEN_TICKS = 20  # the goal has moved so far, and the servo's answer has not changed in a single bit
 FASTEST = 254  # of register 41: the last filter bounds the acceleration
 ERROR_BITS = {1: "voltage", 2: "position sensor", 4: "overheated", 8: "over-current", 32: "overload"}
 OLDEST_FIRMWARE = (3, 10)  # lerobot 0.4 refuses 3.9 for its broken status packets
@@ -59,6 +61,8 @@ class FeetechServos:
         self.bus = ServoBus(FeetechDialect(), address, options.baud, options.patience_ms)
         self._ids = options.ids
         self._last: dict[int, bytes] = {}
+        self._goal = np.full(len(self._ids), np.nan)
+        self._goal_at_change = self._goal.copy()  # of each servo, when its answer last changed
 
     def facts(self, servo: int) -> ServoFacts:
         head, body = self.bus.read(servo, 0, 13), self.bus.read(servo, PHASE, MODE + 1 - PHASE)
@@ -80,11 +84,14 @@ class FeetechServos:
 
     def readings(self) -> ServoReadings:
         answers = self.bus.read_all(self._ids, POSITION, READ_END - POSITION)
+        for i, (servo, answer) in enumerate(zip(self._ids, answers, strict=True)):
+            if self._last.get(servo) != answer or np.isnan(self._goal_at_change[i]):
+                self._goal_at_change[i] = self._goal[i]
         self._last = dict(zip(self._ids, answers, strict=True))
         return ServoReadings(
             ticks=np.array([_signed(_word(data, 0), 15) for data in answers], float),
             ticks_per_s=np.array([_signed(_word(data, VELOCITY - POSITION), 15) for data in answers], float),
-            is_new=True,
+            is_new=not (np.abs(self._goal - self._goal_at_change) > FROZEN_TICKS).any(),
             faults=tuple(f"servo {servo}: {text}" for servo, data in self._last.items() if (text := _fault(data))),
         )
 
@@ -96,6 +103,7 @@ class FeetechServos:
 
     def aim(self, ticks: Array) -> None:
         self.bus.write_all(self._ids, GOAL, 2, [int(tick) for tick in ticks])
+        self._goal = ticks.copy()
 
     def power(self, servo: int, *, is_on: bool) -> None:
         self.bus.write(servo, TORQUE, 1, int(is_on))

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardware.arm_drivers import arm_options
 from hardware.servo_options import ServoBusOptions, TickMap
@@ -12,7 +13,7 @@ from hardware.stand_ins.process import BusProcess
 from robot.specs import StationSpec, load_station
 from robot.types import Array
 
-HOT_C = 90
+HOT_C, COOL_C = 90, 32
 TEMPERATURE = {"feetech": 63, "dynamixel": 146}  # registers
 
 
@@ -34,10 +35,16 @@ class ServoStandIn:
         self._driven = [shafts.index(servo.id) for servo in self.options.servos]
 
     def joints(self) -> Array:
-        return self._map.to_joints(np.array(self.bus.state()["position"])[self._driven])
+        return self.powered_joints()[0]
+
+    def powered_joints(self) -> tuple[Array, NDArray[np.bool_]]:
+        """Return where the joints really are, and which of them have torque."""
+        state = self.bus.state()
+        joints = self._map.to_joints(np.array(state["position"])[self._driven])
+        return joints, np.array(state["torque"], bool)[self._driven]
 
     def fail(self) -> None:
-        self._set_temperature(HOT_C)
+        self._set_temperature(HOT_C, self.options.ids[0])
 
     def mute(self) -> None:
         for servo in self.options.ids:
@@ -45,11 +52,12 @@ class ServoStandIn:
 
     def mend(self) -> None:
         self.bus.tell(clear=True)
-        self._set_temperature(32)
+        for servo in self.options.ids:
+            self._set_temperature(COOL_C, servo)
 
-    def _set_temperature(self, value: int) -> None:
+    def _set_temperature(self, value: int, servo: int) -> None:
         register = {"address": TEMPERATURE[self.station.arm.driver], "size": 1, "value": value}
-        self.bus.tell(set={"id": self.options.ids[0], **register})
+        self.bus.tell(set={"id": servo, **register})
 
 
 @contextmanager

@@ -28,6 +28,7 @@ import termios
 import time
 import tty
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,29 +92,27 @@ class Emulator(ABC):
             servo.advance(now_s - self._advanced_s)
         self._advanced_s = now_s
 
-    def answer(self, buffer: bytearray) -> Iterator[bytes]:
-        """Yield what goes onto the wire for all requests in the buffer; a late answer keeps back all after it."""
+    def answer(self, buffer: bytearray) -> Iterator[tuple[float, bytes]]:
+        """Yield what goes onto the wire for all requests in the buffer, each with how late it is [s]."""
         while request := self.take(buffer):
             self.advance()
             self.requests += 1
             for servo_id, packet in self.execute(*request):
                 yield from self._spoilt(servo_id, packet)
 
-    def _spoilt(self, servo_id: int, packet: bytes) -> list[bytes]:
+    def _spoilt(self, servo_id: int, packet: bytes) -> list[tuple[float, bytes]]:
         if not self.servos[servo_id].is_powered:
             return []
         fault = next((fault for fault in self.faults if fault.servo == servo_id and fault.left), None)
         if fault is None:
-            return [packet]
+            return [(0.0, packet)]
         fault.left -= fault.left > 0
-        if fault.kind == "late":
-            time.sleep(fault.seconds)
         return {
             "silent": [],
-            "late": [packet],
-            "short": [packet[:-3]],
-            "corrupt": [packet[:-1] + bytes([packet[-1] ^ 0x5A])],
-            "duplicate": [packet, packet],
+            "late": [(fault.seconds, packet)],
+            "short": [(0.0, packet[:-3])],
+            "corrupt": [(0.0, packet[:-1] + bytes([packet[-1] ^ 0x5A]))],
+            "duplicate": [(0.0, packet), (0.0, packet)],
         }[fault.kind]
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +190,8 @@ class Line:
             return b""
 
     def send(self, data: bytes) -> None:
+        if self.master < 0:
+            return
         try:
             os.write(self.master, data)
         except BlockingIOError:
@@ -198,15 +199,19 @@ class Line:
 
 
 def serve(emulator: Emulator, line: Line, requests: TextIO, answers: TextIO) -> None:
-    """Run the bus until the control channel closes."""
+    """Run the bus until the control channel closes. What comes after a late answer waits for it, as on a wire."""
     buffer = bytearray()
+    waiting: deque[tuple[float, bytes]] = deque()  # when due, and the packet
     while True:
         watched = [requests, *([line.master] if line.master >= 0 else [])]
-        ready = select.select(watched, [], [], IDLE_S)[0]
+        idle_s = min(IDLE_S, max(0.0, waiting[0][0] - time.monotonic())) if waiting else IDLE_S
+        ready = select.select(watched, [], [], idle_s)[0]
         if line.master in ready:
             buffer += line.receive()
-            for packet in emulator.answer(buffer):
-                line.send(packet)
+            for late_s, packet in emulator.answer(buffer):
+                waiting.append((max(time.monotonic(), waiting[-1][0] if waiting else 0.0) + late_s, packet))
+        while waiting and waiting[0][0] <= time.monotonic():
+            line.send(waiting.popleft()[1])
         if requests in ready:
             text = requests.readline()
             if not text:

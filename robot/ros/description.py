@@ -79,6 +79,7 @@ class GraphOptions:
     record: str = ""
     bag: str = ""
     cameras: tuple[str, ...] | None = None  # None: the station's
+    randomize: str = ""  # what every episode draws anew: `all`, or aspects with commas between
     control_rate_hz: float = 0.0
     namespace: str = ""
     step_mode: str = "realtime"
@@ -103,7 +104,12 @@ def describe(options: GraphOptions) -> list[NodeSpec]:
     if options.operator == "scripted" and not is_simulated:
         raise ConfigError(f"the scripted operator knows simulated scenes only, {station.name} is real: page or none")
     options = replace(options, task=named_task(options.task, station))
-    nodes = [_spec(options, "sim.arm_node" if is_simulated else "hardware.arm_node", "arm")]
+    if is_simulated:
+        nodes = [_spec(options, "sim.arm_node", "arm", randomize=options.randomize)]
+    elif options.randomize:
+        raise ConfigError(f"randomize draws simulated scenes anew, {station.name} is real: leave it out")
+    else:
+        nodes = [_spec(options, "hardware.arm_node", "arm")]
     nodes += [_camera(options, station, name) for name in _cameras(options, station)]
     nodes.append(_arbiter(options))
     resets = {} if is_simulated else {"world_resets": False}

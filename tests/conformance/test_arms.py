@@ -19,7 +19,7 @@ from robot.types import NS_PER_S, Array
 from tests.conformance.arms import Rig, arm_names, open_rig, still
 
 PERIOD_S = 0.01
-SOON_S = 0.5  # generous: these are processes on a busy machine; reaction times are `tandem bench device-faults`
+SOON_S = 0.5  # generous: these are processes on a busy machine; reaction times are `tandem bench device_faults`
 STANDS = 0.01  # [rad, m]
 
 
