@@ -26,6 +26,7 @@ KEYPOINTS = 32
 class ObservationEncoder(nn.Module):
     """Concatenates the flat state and the features of every camera; without cameras it is the state itself.
 
+    Of several observations (`obs_horizon` > 1) come first all states, oldest first, then camera by camera its features.
     While training every image is cropped at random (one offset per image), otherwise in the middle.
     """
 
@@ -34,8 +35,9 @@ class ObservationEncoder(nn.Module):
     def __init__(self, shapes: Shapes, config: Any, archive: Tensor | None = None) -> None:
         super().__init__()
         names = cameras(shapes)
-        self.state = state_size(shapes)
-        self.size = self.state + len(names) * config.image_features
+        self.steps = config.obs_horizon
+        self.state = self.steps * state_size(shapes)
+        self.size = self.state + self.steps * len(names) * config.image_features
         self.crop_share, self.depth_range_m = config.crop_share, config.depth_range_m
         self.has_depth = {name: DEPTH + name in shapes for name in names}
         if extra := [name for name in image_shapes(shapes) if name.partition("/")[2] not in names]:
@@ -57,10 +59,17 @@ class ObservationEncoder(nn.Module):
                 self.cameras[name] = SpatialFeatures(backbone, channels, config.image_features)
 
     def forward(self, states: Tensor, images: Mapping[str, Tensor]) -> Tensor:
-        """Return features (batch, size) of states (batch, state) and images (batch, H, W, 3), depth (batch, H, W)."""
+        """Return features (batch, size) of states (batch, state) and images (batch, H, W, 3), depth (batch, H, W).
+
+        With obs_horizon > 1 each of them has the axis of time behind that of the batch.
+        """
+        if self.steps > 1:
+            states = states.flatten(1)
+            images = {name: values.flatten(0, 1) for name, values in images.items()}
         if not self.cameras:
             return states
-        return torch.cat([states, *(head(self.pixels(name, images)) for name, head in self.cameras.items())], dim=-1)
+        seen = [head(self.pixels(name, images)) for name, head in self.cameras.items()]
+        return torch.cat([states, *(part.reshape(len(states), -1) for part in seen)], dim=-1)
 
     def pixels(self, name: str, images: Mapping[str, Tensor]) -> Tensor:
         """Return what a camera's layers read: cropped pixels (batch, channels, side, side), or frozen features."""

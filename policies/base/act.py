@@ -70,7 +70,9 @@ class ActNetwork(nn.Module):
         super().__init__()
         self.encoder = ObservationEncoder(shapes, config, archive)
         count = len(self.encoder.cameras)
-        self.parts = [self.encoder.state] * (self.encoder.state > 0) + [config.image_features] * count
+        self.parts = [self.encoder.state] * (self.encoder.state > 0) + [
+            config.obs_horizon * config.image_features
+        ] * count
         self.horizon, self.latent, self.kl_weight = config.action_horizon, config.latent, config.kl_weight
         self.noise_spec = ((config.latent,), "normal")
         width = config.width
