@@ -14,6 +14,7 @@ from robot import preflight
 from robot.chunk_runner import ChunkRunner
 from robot.clock import RateKeeper
 from robot.errors import CheckpointMismatch, ConfigError
+from robot.observation_history import repeated
 from robot.ros import topics
 from robot.ros.messages import MessageRefused, from_json, to_chunk, to_chunk_info, to_count
 from robot.ros.node import Diagnosis, Level, NodeParameters, RobotNode, run_node
@@ -86,7 +87,7 @@ class PolicyNode(RobotNode[PolicyParameters]):
         self._check(replace(known, observation_shapes={name: v.shape for name, v in observation.values.items()}))
         if not self.is_barrier:
             low, high = self.station.action_low, self.station.action_high
-            chunk = self._served.act(observation.values)
+            chunk = self._served.act(repeated(observation.values, self._spec.obs_horizon))
             self._served.reset()
             preflight.check_chunk(chunk, self._spec, low, high)
             print(preflight.chunk_table(chunk, self._spec, low, high), flush=True)

@@ -32,6 +32,7 @@ class BaseConfig:
 
     action_horizon: int = 16
     execution_horizon: int = 16
+    obs_horizon: int = 1  # observations seen, the present one included
     steps: int = 4000
     batch_size: int = 256
     learning_rate: float = 1e-3
@@ -58,6 +59,8 @@ class BaseConfig:
             raise ConfigError(
                 f"execution_horizon {self.execution_horizon} must lie in 1..action_horizon ({self.action_horizon})"
             )
+        if self.obs_horizon < 1:
+            raise ConfigError(f"obs_horizon is {self.obs_horizon}, it must be 1 or more")
         _one_of("sampling", self.sampling, ("prior", "mean"))
         _one_of("encoder", self.encoder, ENCODERS)
         _one_of("precision", self.precision, ("float32", "bfloat16"))
@@ -133,7 +136,10 @@ class SteerablePolicy:
         self._asked = 0
 
     def encode(self, states: np.ndarray, images: Mapping[str, np.ndarray] | None = None) -> Tensor:
-        """Return features, shape (batch, ...), of flat states (batch, state) and images (batch, H, W[, 3])."""
+        """Return features, shape (batch, ...), of flat states (batch, state) and images (batch, H, W[, 3]).
+
+        With obs_horizon > 1 states are (batch, obs_horizon, state), images (batch, obs_horizon, H, W[, 3]).
+        """
         if self.network.training:
             self.network.eval()
         tensors = {name: torch.from_numpy(np.ascontiguousarray(image)) for name, image in (images or {}).items()}
@@ -187,9 +193,17 @@ class SteerablePolicy:
         return self.postprocess(self.decode(self.encode(states, images), noise))
 
     def act_batch(self, observations: Mapping[str, np.ndarray], noise: Tensor | None = None) -> np.ndarray:
-        """Return chunks for observations with a leading batch axis."""
-        shapes = self.spec.observation_shapes
-        return self.act_states(flatten_batch(observations, shapes), images_of(observations, shapes), noise)
+        """Return chunks for observations with a leading batch axis, before that of time if obs_horizon > 1."""
+        return self.act_states(*self._flat(observations), noise)
+
+    def _flat(self, observations: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return states and images of a batch, as `encode` takes them."""
+        shapes, steps = self.spec.observation_shapes, self.spec.obs_horizon
+        images = images_of(observations, shapes)
+        if steps == 1:
+            return flatten_batch(observations, shapes), images
+        each = ({name: values[:, step] for name, values in observations.items()} for step in range(steps))
+        return np.stack([flatten_batch(one, shapes) for one in each], axis=1), images
 
     def act(self, observation: Mapping[str, np.ndarray], noise: np.ndarray | None = None) -> ActionChunk:
         """Return the chunk for one observation, and in its groups the noise it was decoded from.
@@ -237,8 +251,11 @@ class SteerablePolicy:
     ) -> tuple[np.ndarray, dict[str, np.ndarray], Tensor | None]:
         """Return states, images and noise of one observation, each with a batch axis, and count the question."""
         shapes = self.spec.observation_shapes
-        states = flatten(observation, shapes)[None]
-        images = {name: image[None] for name, image in images_of(observation, shapes).items()}
+        if self.spec.obs_horizon == 1:
+            states = flatten(observation, shapes)[None]
+            images = {name: image[None] for name, image in images_of(observation, shapes).items()}
+        else:
+            states, images = self._flat({name: values[None] for name, values in observation.items()})
         drawn = self.draw_noise(states, images) if noise is None else torch.from_numpy(np.float32(noise))[None]
         self._asked += 1
         return states, images, drawn

@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from robot.errors import ConfigError, unknown_name
+from robot.observation_history import ObservationHistory
 from robot.policy import ActionChunk, Policy, PolicySpec
 from robot.types import NS_PER_S, Array
 
@@ -116,6 +117,7 @@ class ChunkRunner:
         self._latencies_s: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._generation: int | None = None
         self._next_id = 0
+        self._history = ObservationHistory(policy.spec.obs_horizon)
         self._forget()
 
     def reset(self) -> None:
@@ -128,6 +130,7 @@ class ChunkRunner:
         self.policy.reset()
 
     def _forget(self) -> None:
+        self._history.clear()
         self._steps_left = 0
         self._followed: ActionChunk | None = None  # the chunk given out last
         self._answers: deque[ActionChunk] = deque()  # ensemble: those that still speak of times to come
@@ -144,7 +147,7 @@ class ChunkRunner:
         """Return a new chunk, or None while the current one is still to be followed.
 
         Args:
-            observation: arrays without a batch axis.
+            observation: of this control step, arrays without a batch axis; the policy's history is kept here.
             time_ns: reference time of the observation.
             generation: ownership generation in which the policy is asked.
         """
@@ -152,12 +155,13 @@ class ChunkRunner:
             if self._generation is not None:
                 self.flush()
             self._generation = generation
+        self._history.add(observation)
         given = self._arrived()
         if self._steps_left > 0:
             self._steps_left -= 1
             return given
         is_first = self._followed is None
-        chunk = self._ask(observation, time_ns, generation)
+        chunk = self._ask(self._history.stacked(observation), time_ns, generation)
         if self.execution.mode == ASYNC:
             self._steps_left = _between(self.policy.spec, self._delay_steps) - 1
             if not (is_first or self._in_real_time or self._delay_steps == 0):

@@ -71,10 +71,10 @@ _CPU = DiffusionConfig(
     action_horizon=8,
     execution_horizon=8,
     steps=4000,
-    learning_rate=1e-3,
+    learning_rate=3e-3,
     denoiser="mlp",
     train_steps=20,
-    inference_steps=5,
+    inference_steps=10,
     time_features=32,
     hidden=(256, 256, 256),
 )

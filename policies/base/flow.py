@@ -58,9 +58,9 @@ _CPU = FlowConfig(
     action_horizon=8,
     execution_horizon=8,
     steps=4000,
-    learning_rate=1e-3,
+    learning_rate=3e-3,
     denoiser="mlp",
-    inference_steps=4,
+    inference_steps=10,
     time_features=32,
     hidden=(256, 256, 256),
 )

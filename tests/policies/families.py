@@ -58,7 +58,7 @@ def one_dimensional(values: list[float]) -> Demonstrations:
 def fit(policy: SteerablePolicy, demonstrations: Demonstrations, steps: int) -> list[float]:
     """Train and return the losses."""
     learner = SupervisedLearner(policy, seed=0)
-    dataset = ChunkDataset.cut(demonstrations.trajectories, policy.config.action_horizon)
+    dataset = ChunkDataset.cut(demonstrations.trajectories, policy.config.action_horizon, policy.config.obs_horizon)
     source = ChunkSource(dataset, policy.states, policy.actions, batch_size=policy.config.batch_size, seed=0)
     return [float(learner.update(source.next())["loss"]) for _ in range(steps)]
 
