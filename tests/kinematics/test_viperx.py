@@ -1,6 +1,6 @@
 """The ViperX station's kinematics against the manufacturer's screw axes, by the product of exponentials.
 
-Axes and home matrix are those of Interbotix's published model of the vx300s (formula: Lynch and Park, Modern Robotics, 4).
+Axes and home matrix are those of Interbotix's published model of the vx300s (Lynch and Park, Modern Robotics, 4).
 """
 
 import numpy as np
