@@ -10,15 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
-from policies.base.behavior_cloning import BehaviorCloning, BehaviorCloningConfig
-from policies.checkpoint import save_policy
-from policies.network import initialize
-from policies.normalization import ActionLimits, StateNormalizer
+pytest.importorskip("rclpy")
+
+from policies.bench_servo import save_small_policy
 from robot.episode_store import EpisodeStore
-from robot.policy import PolicySpec
 from robot.ros import topics
 from robot.ros.description import GraphOptions, NodeSpec, describe
 from robot.ros.messages import to_json, to_operator
@@ -30,22 +27,6 @@ from tests.ros.probe import Probe
 
 SDK = {"feetech": "scservo_sdk", "dynamixel": "dynamixel_sdk"}
 STEPS = 100_000
-
-
-def save_clone(station: StationSpec, path: Path) -> Path:
-    """Write a small policy with weights made on the spot that stays around the middle of the workspace."""
-    torch.set_num_threads(1)
-    joints = len(station.joint_names)
-    shapes = {"joint_position": (joints,), "joint_velocity": (joints,), "tcp_position": (3,)}
-    config = BehaviorCloningConfig(action_horizon=8, execution_horizon=5, hidden=(16, 16))
-    spec = PolicySpec(shapes, station.action_names, station.control_rate_hz, 8, 5)
-    middle = (station.action_low + station.action_high) / 2
-    size = 2 * joints + 3
-    states = StateNormalizer(np.zeros(size), np.full(size, 0.3))
-    policy = BehaviorCloning(spec, config, states, ActionLimits(middle, (station.action_high - middle) / 2))
-    initialize(policy.network, torch.Generator().manual_seed(0))
-    save_policy(path, policy)
-    return path
 
 
 def own_station(stand_in_station: StationSpec, folder: Path) -> Path:
@@ -85,7 +66,10 @@ def test_policy_takeover_recording_and_a_pulled_cable(bus: str, tmp_path: Path) 
     pytest.importorskip(SDK[bus])
     with BUSES[bus]() as stand_in:
         station = own_station(stand_in.station, tmp_path)
-        checkpoint, store = save_clone(load_station(station), tmp_path / "policy.safetensors"), tmp_path / "store"
+        checkpoint, store = (
+            save_small_policy(load_station(station), tmp_path / "policy.safetensors"),
+            tmp_path / "store",
+        )
         nodes = graph_nodes(station, checkpoint, store)
         domain_id = random.SystemRandom().randint(1, 101)
         with running_graph(nodes, domain_id=domain_id, ready_s=120.0) as graph:
