@@ -25,7 +25,7 @@ from robot.types import NS_PER_S, Array
 HOLD_S = 0.1  # without a command the arm holds
 MISSES = 3  # failed readings in a row that are a fault
 REST_TOLERANCE = 0.15  # [rad] of the rest pose, within which the torque may go
-CARE_EVERY = 4  # readings from one look at a single servo to the next
+CARE_EVERY = 2  # readings from one look at a single servo to the next
 FULL_TURN = 4095
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ The limits here are what may not be missed on any machine; `tandem bench device_
 
 import pytest
 
-from hardware.stand_ins.fault_bench import BUSES, FAULTS, break_and_mend
+from hardware.bench_servo_faults import BUSES, FAULTS, break_and_mend
 
 PATIENCE_S = 1.1  # reactions on a machine that is busy with other tests
 

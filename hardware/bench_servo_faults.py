@@ -23,7 +23,7 @@ from robot.errors import RobotError
 from robot.machine import machine
 from robot.types import Array, Command, Owner
 
-TARGETS = Path(__file__).parents[2] / "benchmarks" / "targets.toml"
+TARGETS = Path(__file__).parents[1] / "benchmarks" / "targets.toml"
 BUSES: Mapping[str, Callable[[], AbstractContextManager[ServoStandIn]]] = {"feetech": feetech, "dynamixel": dynamixel}
 PERIOD_S, COMMAND_S = 0.01, 0.05
 SPEED = 0.5  # [rad/s] of the first joint, before the fault and, as far as anybody follows, after it
