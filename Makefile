@@ -14,7 +14,7 @@ EXTRAS := learn,kinematics,$(if $(ROS_DISTRO),,ros,)operator,bags,hdf5,realsense
 	sed -n 's/^\(metaworld\|lerobot\|gymnasium-robotics\)==.*/\1,/p' $(CONSTRAINTS))dev
 empty :=
 EXTRAS := $(subst $(empty) $(empty),,$(EXTRAS))
-EXTRAS := $(EXTRAS),dynamixel,feetech
+EXTRAS := $(EXTRAS),dynamixel,feetech,franka,franka-sim
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import yaml
 
 from robot.errors import ConfigError, unknown_name
 from robot.from_yaml import build
+from robot.station_file import read_tree
 from robot.types import Array
 
 Vector3 = tuple[float, float, float]
@@ -323,16 +323,8 @@ def station_names() -> list[str]:
     return sorted(_station_paths())
 
 
-def load_station(name_or_path: str | Path) -> StationSpec:
-    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it.
-
-    A file that begins with `like: fr3_sim` holds only what is different there: mappings are merged, all else replaced.
-    """
-    path = _station_path(name_or_path)
-    return build(StationSpec, _station_tree(path, ()), path.name)
-
-
-def _station_path(name_or_path: str | Path) -> Path:
+def station_path(name_or_path: str | Path) -> Path:
+    """Return the file of a station by its name (`fr3_sim`) or its own path; ConfigError where there is none."""
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = STATIONS / f"{name_or_path}.yaml"
@@ -345,21 +337,7 @@ def _station_path(name_or_path: str | Path) -> Path:
     return path
 
 
-def _station_tree(path: Path, above: tuple[Path, ...]) -> Any:
-    """Read a station file and, below what it says itself, the one it is like; `above` are the files that led here."""
-    if path in above:
-        raise ConfigError(f"station file {path} is like itself: {' -> '.join(one.name for one in (*above, path))}")
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"station file {path} is not valid YAML: {error}") from error
-    if not isinstance(tree, dict) or "like" not in tree:
-        return tree
-    base = _station_tree(_station_path(str(tree.pop("like"))), (*above, path))
-    return _merged(base, tree)
-
-
-def _merged(base: Any, over: Any) -> Any:
-    if not (isinstance(base, dict) and isinstance(over, dict)):
-        return over
-    return {**base, **{key: _merged(base[key], value) if key in base else value for key, value in over.items()}}
+def load_station(name_or_path: str | Path) -> StationSpec:
+    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it."""
+    path = station_path(name_or_path)
+    return build(StationSpec, read_tree(path, station_path), str(path.name))

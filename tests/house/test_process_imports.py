@@ -110,6 +110,7 @@ def test_a_node_that_drives_a_robot_loads_no_torch(node: str) -> None:
     [
         ("robot", {"torch", "sim", "policies", "hardware", "world_models"}),
         ("hardware", {"torch", "sim", "policies", "world_models"}),
+        ("hardware/arms", {"mujoco", "rclpy"}),  # mujoco comes with the arm process, for the last filter's kinematics
         ("sim", {"torch", "policies", "hardware", "world_models"}),
         ("policies", {"sim", "hardware", "world_models"}),
         ("world_models", {"sim", "hardware"}),
