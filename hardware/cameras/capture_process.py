@@ -13,24 +13,20 @@ import signal
 import socket
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
 from hardware.cameras.frame_ring import FrameRing, FrameShape
 from hardware.cameras.recovery import RENEW, RESET, START, WAIT
-from hardware.cameras.source import Picture, Source
+from hardware.cameras.source import Picture, Source, fingerprint
 from robot.devices import Frame
 from robot.errors import DeviceDisconnected, RobotError
 from robot.from_yaml import build
 from robot.specs import CameraSpec
 
 GRAB_S = 0.5  # how long a command may wait for a quiet source
-SAMPLED_ROWS = 16  # one of so many rows is looked at to tell a repeated picture
 RESTARTED_BY = 16  # numbers further back than the SDKs keep pictures come from a device that began anew
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
@@ -90,7 +86,7 @@ class Capture:
 
     def _is_news(self, picture: Picture) -> bool:
         """Tell a new picture from the last one sent again, under the same number or another."""
-        content = zlib.crc32(np.ascontiguousarray(picture.image[::SAMPLED_ROWS]).data)
+        content = fingerprint(picture.image)
         behind = self._number - picture.number
         notes = self._ring.notes
         if (self._number >= 0 and 0 <= behind < RESTARTED_BY) or content == notes["content"]:

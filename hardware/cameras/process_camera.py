@@ -90,9 +90,9 @@ class ProcessCamera(DeviceLife):
             raise DeviceDisconnected(f"camera {self._spec.name} is disconnected; it must be connected")
         if self._age_ns(life) > self._stale_ns:
             raise DeviceDisconnected(life.describe_silence())
-        newest = life.ring.read()
-        assert newest is not None  # it has an age
-        if self._frame is None or newest[0].counter != self._frame.counter:
+        if self._frame is None or life.ring.newest()[0] != self._frame.counter:
+            newest = life.ring.read()
+            assert newest is not None  # it has an age
             self._frame = newest[0]
         return self._frame
 

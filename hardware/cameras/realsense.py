@@ -318,3 +318,13 @@ class RealSenseSource:
     def _describe_streams(self) -> str:
         spec = self._spec
         return f"{spec.width}x{spec.height} at {spec.rate_hz:g} Hz{' with depth' if self._spec.has_depth else ''}"
+
+
+def connected_serials() -> list[str]:
+    """Return the serial numbers of the RealSense cameras that are plugged in; none where the SDK is not installed."""
+    try:
+        import pyrealsense2 as rs
+    except ImportError:
+        return []
+    devices: Any = rs.context().query_devices()  # type: ignore[attr-defined]
+    return [str(device.get_info(rs.camera_info.serial_number)) for device in devices]  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardware.camera_drivers import options_of
+from hardware.cameras.source import fingerprint
 from robot.devices import DeviceLife, DeviceState, Features, Frame, Intrinsics
 from robot.errors import ConfigError, DeviceDisconnected
 from robot.specs import CameraSpec
@@ -67,6 +68,8 @@ class TopicCamera(DeviceLife):
         self._frame: Frame | None = None
         self._arrived_ns = 0
         self._refused = ""
+        self._content: int | None = None
+        self._repeated = 0
 
     @property
     def state(self) -> DeviceState:
@@ -94,7 +97,7 @@ class TopicCamera(DeviceLife):
 
     def close(self) -> None:
         super().close()
-        self._frame = self._color = self._depth = None
+        self._frame = self._color = self._depth = self._content = None
 
     def read(self) -> Frame:
         self.require()
@@ -104,14 +107,18 @@ class TopicCamera(DeviceLife):
         return frame
 
     def health(self) -> Mapping[str, object]:
-        return {"topic": self.options.topic, "complaint": self._refused}
+        return {"topic": self.options.topic, "repeated": self._repeated, "complaint": self._refused}
 
     def add_color(self, time_ns: int, image: np.ndarray) -> None:
         """Take a picture, uint8 (height, width, 3) RGB or (height, width) grey, stamped on the monotonic clock."""
-        if image.ndim == 2:
-            image = np.repeat(image[:, :, None], 3, axis=2)
-        if self._fits(image.shape[:2]):
-            self._add(color=(time_ns, image))
+        if not self._fits(image.shape[:2]):
+            return
+        content = fingerprint(image)
+        if content == self._content:  # sent again, whatever its stamp says
+            self._repeated += 1
+            return
+        self._content = content
+        self._add(color=(time_ns, image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)))
 
     def add_depth(self, time_ns: int, depth: np.ndarray) -> None:
         """Take a depth image: uint16 (height, width) [mm], or float32 [m] with anything not finite where unknown."""

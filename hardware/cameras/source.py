@@ -4,6 +4,7 @@ A source may block for good in any of its calls; whoever watches the process end
 thread. Errors of ours (`robot.errors`) say what cannot be had; any other exception is a bug and ends the process.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from robot.devices import Intrinsics
+
+SAMPLED_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,11 @@ class Opened:
     intrinsics: Intrinsics | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     alerts: tuple[str, ...] = ()
+
+
+def fingerprint(image: np.ndarray) -> int:
+    """Return a number that tells an image from any other that a sensor gives, by one row in sixteen."""
+    return zlib.crc32(np.ascontiguousarray(image[::SAMPLED_ROWS]).data)
 
 
 class Source(Protocol):

@@ -157,7 +157,7 @@ def test_a_trained_policy_drives_a_person_takes_over_and_all_of_it_is_recorded(
         assert np.allclose(robot.state()["position"], begin, atol=2e-3)
         reset(graph)
         episode = graph.client.start_episode()
-        time.sleep(2.0)
+        time.sleep(4.0)
         drive(graph, 3.0, 0.05)
         time.sleep(2.5)
         graph.client.command("stop")
