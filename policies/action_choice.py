@@ -110,6 +110,7 @@ class ActionChoice:
         actor = self.actor
         if self.config.actor != "edit" or actor is None:
             return None
+        actor.eval()  # without dropout; who trains it switches it on
         return lambda s, a: self.config.edit_scale * actor.sample(torch.cat([s, a], dim=-1), generator)[0]
 
     def among(
@@ -117,6 +118,7 @@ class ActionChoice:
     ) -> Candidates:
         """Improve candidates (batch, samples, decision) of states (batch, state); `stored` as in the optimiser."""
         if self.config.actor == "candidate" and self.actor is not None:
+            self.actor.eval()
             with torch.no_grad():
                 proposal = self.actor.mode(states)
             candidates = torch.cat([candidates, proposal[:, None]], dim=1)

@@ -22,6 +22,8 @@ from robot.errors import ConfigError, unknown_name
 from robot.evaluation import paired_difference
 from robot.verb import Verb
 
+NO_BASE = "none"
+
 
 @dataclass(frozen=True)
 class FinetuneConfig:
@@ -30,7 +32,8 @@ class FinetuneConfig:
     env: str = "tandem/peg-insert"
     """World to improve in: <suite>/<name>."""
     base: str = "bc"
-    """Kind of base to train from the demonstrations, or the path of a policy file."""
+    """Kind of base to train from the demonstrations, or the path of a policy file. What the result is compared with;
+    recipes that stand on no base (sac, rlpd, wsrl) also take none, and then compare with nothing."""
     recipe: str = "resfit"
     preset: str = "cpu"
     """Named settings of the recipe."""
@@ -75,10 +78,10 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     torch.set_num_threads(1)  # small networks: a second thread only costs
     config = resumed(config, "finetune")
     began = time.monotonic()
-    check_base(config)
+    recipe = load_module("recipe", config.recipe, "tandem.recipes")
+    check_base(config, needs_base=getattr(recipe, "NEEDS_BASE", True))
     out = config.out or new_folder(Path("runs"), f"finetune-{config.recipe}-{config.env}")
     config = replace(config, out=out)
-    recipe = load_module("recipe", config.recipe, "tandem.recipes")
     settings = resolve(recipe.PRESETS, config.preset, config.set, env_steps=config.steps)
     print(
         f"finetune: {config.recipe} ({config.preset}) on {config.base} in {config.env}, seed {config.seed}, into {out}"
@@ -91,12 +94,12 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     )
     base_path = obtain_base(config, demonstrations, out)
     with Evaluator(config.env, config.workers) as evaluator:
-        before = evaluator.evaluate(base_path, evaluation_starts(config.eval_episodes))
-        print(f"base: {before.success}")
+        before = None if base_path is None else evaluator.evaluate(base_path, evaluation_starts(config.eval_episodes))
+        print(f"base: {'none' if before is None else before.success}")
         env = seeing_env(config.env, sight["images"], sight["image_size"])
         state = recipe.finetune(
             env,
-            load_policy(base_path),
+            None if base_path is None else load_policy(base_path),
             demonstrations,
             settings,
             folder,
@@ -120,7 +123,7 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         "wall_s": time.monotonic() - began,
         "demonstrations_sha256": demos_sha256,
         "base_checkpoint": base_path,
-        "base_sha256": read_content(base_path).sha256,
+        "base_sha256": None if base_path is None else read_content(base_path).sha256,
         "policy": folder.policy_path,
         "policy_sha256": read_content(folder.policy_path).sha256,
         "best_policy": folder.best_path,
@@ -149,9 +152,13 @@ def base_sight(config: FinetuneConfig) -> dict[str, Any]:
     return {"fields": tuple(vector_shapes(shapes)), "images": cameras(shapes), "image_size": size}
 
 
-def check_base(config: FinetuneConfig) -> None:
+def check_base(config: FinetuneConfig, *, needs_base: bool = True) -> None:
     """Refuse a base that is neither a file nor a kind before anything is collected; names the nearest of either."""
     kinds = module_entries("tandem.bases")
+    if config.base == NO_BASE and not needs_base:
+        return
+    if config.base == NO_BASE:
+        raise ConfigError(f"{config.recipe} stands on a base: give --base a policy file or one of {sorted(kinds)}")
     if Path(config.base).exists() or config.base in kinds:
         return
     if "/" in config.base or Path(config.base).suffix:
@@ -159,8 +166,10 @@ def check_base(config: FinetuneConfig) -> None:
     raise unknown_name("base policy (and no file of that name)", config.base, kinds)
 
 
-def obtain_base(config: FinetuneConfig, demonstrations: Demonstrations, out: Path) -> Path:
-    """Return the policy file of the base: the given one, or one trained here from the demonstrations."""
+def obtain_base(config: FinetuneConfig, demonstrations: Demonstrations, out: Path) -> Path | None:
+    """Return the policy file of the base: the given one, or one trained here from the demonstrations; None for none."""
+    if config.base == NO_BASE:
+        return None
     path = given_base(config)
     if path is not None:
         return path
@@ -171,17 +180,18 @@ def obtain_base(config: FinetuneConfig, demonstrations: Demonstrations, out: Pat
     return folder.policy_path
 
 
-def outcome(before: Evaluation, after: Evaluation, curve: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Return base and final success, their paired difference, the curve and its worst point after the start."""
+def outcome(before: Evaluation | None, after: Evaluation, curve: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return base and final success, their paired difference, the curve and its worst point after the start.
+
+    Without a base (`before` None) what speaks of it is None.
+    """
     worst = min(curve[1:], key=lambda point: point[1], default=None)
-    difference = paired_difference(
-        [episode.is_success for episode in before.episodes], [episode.is_success for episode in after.episodes]
-    )
+    wins = [[] if item is None else [episode.is_success for episode in item.episodes] for item in (before, after)]
     return {
-        "base_success": asdict(before.success),
+        "base_success": None if before is None else asdict(before.success),
         "final_success": asdict(after.success),
-        "difference": asdict(difference),
-        "success_steps": {"base": before.success_steps, "final": after.success_steps},
+        "difference": None if before is None else asdict(paired_difference(*wins)),
+        "success_steps": {"base": None if before is None else before.success_steps, "final": after.success_steps},
         "curve": curve,
         "curve_min": dict(zip(("env_steps", "success", "n"), worst, strict=True)) if worst else None,
     }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from policies.data.demonstrations import Demonstrations, Env, interface_of
-from policies.decisions import DecisionCollector, Decisions, decision_layout, store
+from policies.decisions import DecisionCollector, Decisions, decision_layout, refuse_images, store
 from policies.learners.sac import Transitions
 from policies.normalization import ActionLimits, StateNormalizer
 from policies.observations import Shapes, state_size
@@ -169,6 +169,18 @@ class OnlineSource:
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(state["generator"])
         self.progress, self._owed = state["progress"], state["owed"]
+
+
+def demonstrated_source(
+    env: Env, demonstrations: Demonstrations, config: OnlineConfig, recipe: str, rows: int, seed: int
+) -> OnlineSource:
+    """Return the source of a learner without a base: states and the box of actions are as demonstrated."""
+    shapes = demonstrations.observation_shapes
+    refuse_images(shapes, recipe)
+    states = StateNormalizer.fit(demonstrations.states, config.state_std_floor)
+    floor = demonstrations.half_range_floor(config.half_range_floor)
+    limits = ActionLimits.fit(demonstrations.actions, floor, widen=config.action_margin)
+    return OnlineSource(env, shapes, states, limits, config=config, rows=rows, seed=seed, demonstrations=demonstrations)
 
 
 def _keep_nothing(key: int) -> None:

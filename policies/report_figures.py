@@ -15,17 +15,18 @@ from robot.evaluation import wilson
 BLUE, GREY, RED = "#3478f6", "#8a8f98", "#d94a4a"
 
 
-def success_curve(curve: Sequence[Sequence[float]], base: float, title: str) -> str:
+def success_curve(curve: Sequence[Sequence[float]], base: float | None, title: str) -> str:
     """Draw success over env steps with Wilson intervals and the worst point after the start.
 
     Args:
         curve: rows of (env_steps, success, n).
-        base: success of the untouched base, drawn as a line.
+        base: success of the untouched base, drawn as a line; None: there is none.
         title: above the figure.
     """
     figure, axes = plt.subplots(figsize=(7.2, 3.4))
     draw_success(axes, curve)
-    axes.axhline(base, color=GREY, ls="--", lw=1, label=f"base {100 * base:.0f} %")
+    if base is not None:
+        axes.axhline(base, color=GREY, ls="--", lw=1, label=f"base {100 * base:.0f} %")
     axes.set(xlabel="env steps", title=title)
     axes.legend(frameon=False, loc="lower right")
     return _svg(figure)

@@ -75,8 +75,9 @@ def build_page(folder: Path, results: Mapping[str, Any]) -> str:
 
 def _headline(results: Mapping[str, Any]) -> Iterable[str]:
     tuned = results["finetune"]
-    yield f"<h1>{_text(tuned.get('env', 'run'))}: {_text(tuned.get('recipe', 'finetune'))} on a frozen base</h1>"
-    rows = [("base, lock-step", tuned["base_success"]), ("finetuned, lock-step", tuned["final_success"])]
+    yield f"<h1>{_text(tuned.get('env', 'run'))}: {_text(tuned.get('recipe', 'finetune'))}</h1>"
+    rows = [] if tuned["base_success"] is None else [("base, lock-step", tuned["base_success"])]
+    rows += [("finetuned, lock-step", tuned["final_success"])]
     rows += [(name, results[key]["success"]) for key, name in GRAPH_STEPS.items() if "success" in results.get(key, {})]
     cells = "".join(f"<figure><div class=big>{100 * s['value']:.1f} %</div><figcaption>{_text(name)}<br>"
                     f"95 % {100 * s['low']:.1f} to {100 * s['high']:.1f}, n = {s['n']}</figcaption></figure>"
@@ -94,7 +95,8 @@ def _curves(results: Mapping[str, Any]) -> Iterable[str]:
 
     tuned = results["finetune"]
     yield "<h2>Learning curve</h2>"
-    yield success_curve(tuned["curve"], tuned["base_success"]["value"], "success while learning, 95 % Wilson intervals")
+    base = (tuned["base_success"] or {}).get("value")
+    yield success_curve(tuned["curve"], base, "success while learning, 95 % Wilson intervals")
 
 
 def _episodes(results: Mapping[str, Any]) -> Iterable[str]:

@@ -22,8 +22,9 @@ from policies.action_choice import ActionChoice, ChoiceConfig, base_chunks, deci
 from policies.data.chunks import ChunkBatch
 from policies.learners.sac import Critics, EntropyActor, Transitions
 from policies.learners.squashed_gaussian import SquashedGaussian
-from policies.learners.supervised import SupervisedLearner
+from policies.learners.supervised import SEEDS, SupervisedLearner
 from policies.learners.temperature import entropy_target, scaled_log_prob
+from policies.network import seeded
 from policies.sample_cache import SampleCache
 from policies.steerable import SteerablePolicy
 
@@ -134,7 +135,6 @@ class EXPOLearner:
     @torch.no_grad()
     def act(self, state: Tensor) -> np.ndarray:
         """Choose a decision for one state (1, state): the averaged base proposes."""
-        self.actor.eval()
         return self.choice(self.base.network, state, self.generator).best()[0].numpy()
 
     @torch.no_grad()
@@ -156,7 +156,6 @@ class EXPOLearner:
     @torch.no_grad()
     def target(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """Return y (batch,): one random pair of target heads chooses the next action, another one values it."""
-        self.actor.eval()
         found = self.choice.among(batch.next_state, self.next_samples(batch), self.generator)
         value = self.critics.pessimistic(batch.next_state, found.best())
         return torch.addcmul(batch.reward, batch.discount, value), {"choice/edited_share": found.edited_share()}
@@ -177,7 +176,8 @@ class EXPOLearner:
     def update_edit(self, batch: Transitions) -> dict[str, Tensor]:
         """Make one update of the edit and of the temperature at the batch's stored actions."""
         self.actor.train()
-        edit, log_prob = self.actor.sample(torch.cat([batch.state, batch.action], dim=-1), self.generator)
+        with seeded(int(torch.randint(SEEDS, (), generator=self.generator))):  # of the dropout
+            edit, log_prob = self.actor.sample(torch.cat([batch.state, batch.action], dim=-1), self.generator)
         log_prob = scaled_log_prob(log_prob, self.sizes[1], self.config.edit_scale)
         action = (batch.action + self.config.edit_scale * edit).clamp(-1.0, 1.0)
         loss = (self.temperature() * log_prob - self.critics.actor_value(batch.state, action)).mean()

@@ -17,10 +17,8 @@ from typing import Any
 
 from policies.actor_policy import ActorPolicy
 from policies.data.demonstrations import Demonstrations, Env
-from policies.decisions import refuse_images
 from policies.learners.sac import SACLearner, SACLearnerConfig
-from policies.normalization import ActionLimits, StateNormalizer
-from policies.online import OnlineConfig, OnlineSource
+from policies.online import OnlineConfig, demonstrated_source
 from policies.recipes.sac import train_actor
 from policies.run import Run
 from policies.training import LoopState
@@ -84,20 +82,6 @@ def finetune(
     stop_after: int | None = None,
 ) -> LoopState:
     """Run the recipe; continues where `run` holds a training state. Leaves the policy at `run.policy_path`."""
-    shapes = demonstrations.observation_shapes
-    refuse_images(shapes, "rlpd")
-    states = StateNormalizer.fit(demonstrations.states, config.state_std_floor)
-    floor = demonstrations.half_range_floor(config.half_range_floor)
-    limits = ActionLimits.fit(demonstrations.actions, floor, widen=config.action_margin)
-    source = OnlineSource(
-        env,
-        shapes,
-        states,
-        limits,
-        config=config,
-        rows=config.batch_size * config.utd_ratio,
-        seed=seed,
-        demonstrations=demonstrations,
-    )
+    source = demonstrated_source(env, demonstrations, config, "rlpd", config.batch_size * config.utd_ratio, seed)
     learner = SACLearner(*source.sizes, config, seed=seed)
     return train_actor("rlpd", source, learner, run, evaluate=evaluate, stop_after=stop_after)

@@ -107,12 +107,31 @@ def test_wrong_names_are_told_with_the_nearest_ones(capsys: pytest.CaptureFixtur
         (["train", "--preset", "debug"], "give --env"),
         (["eval", "--policy", str(tmp_path / "none.safetensors")], "no checkpoint file"),
         (["finetune", "--resume", str(tmp_path)], "no run folder"),
+        (["finetune", "--env", ENV, "--base", "none"], "resfit stands on a base"),
     ]
     for words, expected in cases:
         out = [] if "--resume" in words or words[0] == "eval" else ["--out", str(tmp_path / "out")]
         code, answer = tandem(capsys, *words, *out)
         assert code == 2, (words, answer)
         assert expected in answer["error"], (words, answer)
+
+
+def test_a_recipe_without_a_base_needs_none_and_its_run_is_reported(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, tuned = tandem(
+        capsys, "finetune", "--env", ENV, "--base", "none", "--recipe", "rlpd", "--preset", "debug", "--demos", "3",
+        "--steps", "100", "--eval-episodes", "4", "--curve-episodes", "2", "--set", "evaluate_every=50",
+        "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+    assert code == 0, tuned
+    absent = ("base_success", "difference", "base_checkpoint", "base_sha256")
+    assert [tuned[name] for name in absent] == [None] * 4
+    assert tuned["final_success"]["n"] == 4
+    assert [point[0] for point in tuned["curve"]] == [0, 50, 100]
+    code, evaluated = tandem(capsys, "eval", "--policy", str(tmp_path / "run"), "--env", ENV, "--episodes", "4")
+    assert (code, evaluated["success"]) == (0, tuned["final_success"])
+    assert tandem(capsys, "report", str(tmp_path / "run"))[0] == 0
 
 
 @pytest.mark.parametrize("base", ["act", "diffusion", "flow"])

@@ -1,0 +1,159 @@
+"""IBRL: the clone's action or the learned one, whichever the critics value more (Hu et al. 2023).
+
+    Pi(s) = argmax over {mu_BC(s), mu(s)} of min over a random pair of Q';   y = r + gamma^m (1 - e) min Q'(s', Pi(s'))
+    actor: climb min over a random pair of live heads at mu(s), with dropout;  acting adds N(0, sigma^2)
+
+The base is frozen, so its action at a stored state is drawn once and kept.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies.action_choice import ActionChoice, ChoiceConfig, base_chunks, decisions_of
+from policies.learners.critics import random_subset
+from policies.learners.sac import Critics, Transitions, adam
+from policies.learners.squashed_gaussian import SquashedGaussian
+from policies.learners.supervised import SEEDS
+from policies.network import seeded
+from policies.sample_cache import SampleCache
+from policies.steerable import SteerablePolicy
+from robot.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class IBRLLearnerConfig:
+    """Networks and updates; the defaults are the released code's for robomimic states."""
+
+    sigma: float = 0.1  # of exploration, in normalised action units
+    softmax_temperature: float = 0.0  # of acting while it learns; 0: the more valued one
+    actor_hidden: tuple[int, ...] = (1024, 1024, 1024)
+    actor_dropout: float = 0.5
+    critic_hidden: tuple[int, ...] = (1024, 1024, 1024)
+    heads: int = 5
+    subset: int = 2
+    layer_norm: bool = True
+    utd_ratio: int = 5
+    tau: float = 0.01
+    critic_learning_rate: float = 1e-4
+    actor_learning_rate: float = 1e-4
+    actor_value: str = "mean"
+    head: str = "mse"
+    value_low: float = 0.0
+    value_high: float = 1.0
+    bins: int = 101
+
+    def __post_init__(self) -> None:
+        if self.sigma < 0.0 or self.softmax_temperature < 0.0 or not 1 <= self.subset <= self.heads:
+            raise ConfigError(
+                f"sigma {self.sigma} and softmax_temperature {self.softmax_temperature} must be >= 0, subset "
+                f"{self.subset} lie in 1..heads ({self.heads})"
+            )
+
+    def choice(self, steps: int) -> ChoiceConfig:
+        """Return how the two actions are held against each other."""
+        return ChoiceConfig(
+            samples=2,
+            keep=2,
+            actor="candidate",
+            subset=self.subset,
+            decision_steps=steps,
+            actor_hidden=self.actor_hidden,
+            actor_dropout=self.actor_dropout,
+            critic_hidden=self.critic_hidden,
+            heads=self.heads,
+            layer_norm=self.layer_norm,
+            head=self.head,
+            value_low=self.value_low,
+            value_high=self.value_high,
+            bins=self.bins,
+        )
+
+
+class IBRLLearner:
+    """Frozen base, actor and critics."""
+
+    def __init__(
+        self,
+        base: SteerablePolicy,
+        sizes: tuple[int, int],
+        steps: int,
+        config: IBRLLearnerConfig,
+        *,
+        rows: int,
+        seed: int,
+    ) -> None:
+        self.config, self.base, self.steps = config, base, steps
+        self.generator = torch.Generator().manual_seed(seed)
+        choice = config.choice(steps)
+        actor = choice.make_actor(*sizes)
+        assert actor is not None
+        self.actor: SquashedGaussian = actor
+        self.actor.initialize(self.generator)
+        self.critics = Critics(*sizes, config, self.generator)
+        self.choice = ActionChoice(choice, self.critics.target, self.actor)
+        self.cache = SampleCache(rows, 1, sizes[1])
+        self._parameters = list(self.actor.parameters())
+        self.actor_optimizer = adam(self._parameters, config.actor_learning_rate)
+
+    @torch.no_grad()
+    def act(self, state: Tensor) -> np.ndarray:
+        """Return the chosen action for one state (1, state), with exploration noise."""
+        found = self.choice(self.base.network, state, self.generator)
+        heat = self.config.softmax_temperature
+        action = found.sample(heat, self.generator) if heat else found.best()
+        noise = self.config.sigma * torch.randn(action.shape, generator=self.generator)
+        return (action + noise).clamp(-1.0, 1.0)[0].numpy()
+
+    @torch.no_grad()
+    def base_decision(self, state: Tensor) -> np.ndarray:
+        """Return the base's decision for one state (1, state): what the warm-up executes."""
+        return self._draw(state)[0, 0].numpy()
+
+    def _draw(self, states: Tensor) -> Tensor:
+        return decisions_of(base_chunks(self.base.network, states, 1, self.generator), self.steps)
+
+    def update(self, batch: Transitions) -> dict[str, Tensor]:
+        """Update the critics on each slice, then the actor on the last one."""
+        metrics: dict[str, Tensor] = {}
+        slices = batch.slices(self.config.utd_ratio)
+        for part in slices:
+            metrics = self.critics.regress(part, self.target(part))
+        return metrics | self.update_actor(slices[-1])
+
+    @torch.no_grad()
+    def target(self, batch: Transitions) -> Tensor:
+        """Return y, shape (batch,)."""
+        assert batch.key is not None
+        base = self.cache.get(batch.key.long(), batch.next_state, 0, self._draw)
+        action = self.choice.among(batch.next_state, base, self.generator).best()
+        return torch.addcmul(batch.reward, batch.discount, self.critics.pessimistic(batch.next_state, action))
+
+    def update_actor(self, batch: Transitions) -> dict[str, Tensor]:
+        """Climb the minimum of a random pair of live heads at the actor's own action, dropout on."""
+        self.actor.train()
+        with seeded(int(torch.randint(SEEDS, (), generator=self.generator))):  # of the dropout
+            action = self.actor.mode(batch.state)
+        subset = random_subset(self.config.heads, self.config.subset, self.generator)
+        loss = -self.critics.values(batch.state, action, subset).amin(dim=0).mean()
+        self.actor_optimizer.zero_grad()
+        loss.backward(inputs=self._parameters)
+        self.actor_optimizer.step()
+        return {"actor/loss": loss.detach()}
+
+    def state(self) -> dict[str, Any]:
+        modules = {name: getattr(self, name).state_dict() for name in ("actor", "actor_optimizer")}
+        parts = {name: getattr(self, name).state() for name in ("critics", "cache")}
+        return modules | parts | {"generator": self.generator.get_state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        for name in ("critics", "cache"):
+            getattr(self, name).restore(state[name])
+        for name in ("actor", "actor_optimizer"):
+            getattr(self, name).load_state_dict(deepcopy(state[name]))
