@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 from robot.errors import ConfigError
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
-def mlp(sizes: Sequence[int], *, layer_norm: bool = False) -> nn.Sequential:
-    """Build Linear (LayerNorm) ReLU blocks; the last layer is linear. `sizes` has input, hidden and output widths."""
+
+def mlp(sizes: Sequence[int], *, layer_norm: bool = False, activation: str = "relu") -> nn.Sequential:
+    """Build Linear (LayerNorm) activation blocks; the last is linear. `sizes`: input, hidden and output widths."""
     layers: list[nn.Module] = []
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(inputs, outputs))
         if index < len(sizes) - 2:
-            layers += [nn.LayerNorm(outputs), nn.ReLU()] if layer_norm else [nn.ReLU()]
+            layers += [nn.LayerNorm(outputs)] if layer_norm else []
+            layers.append(ACTIVATIONS[activation]())
     return nn.Sequential(*layers)
 
 
