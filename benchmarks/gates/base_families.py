@@ -1,8 +1,9 @@
-"""Base-family gate: every family of base policies on three tasks, and what steering needs of them.
+"""Base-family gate: every family of base policies on three tasks, two on images, and what steering needs.
 
 Arms are <task>-<family>. The two-gap task (tests/gates/two_gaps.py) has two ways to do it: there the cell also says
 how a base does with one gap closed, with its prior clipped or replaced by its mean, with other numbers of solver steps,
-and with the last weights in place of their average.
+and with the last weights in place of their average. On `lift_seen` a policy gets images and its own joints, not the
+place of the cube.
 """
 
 import tempfile
@@ -16,19 +17,22 @@ import numpy as np
 import torch
 
 from policies.base import act, behavior_cloning, diffusion, flow
-from policies.data.demonstrations import collect, collect_from
-from policies.evaluation import Evaluation, roll_out_all
+from policies.data.demonstrations import Demonstrations, collect, collect_from
+from policies.data.trajectories import Trajectory
+from policies.evaluation import Evaluation, build_world, roll_out_all
+from policies.observations import IMAGE
 from policies.run import Run
 from policies.starts import evaluation_starts
 from policies.state_file import read_tree
 from policies.steerable import SteerablePolicy
 from robot.evaluation import Success
-from robot.worlds import make_env
 from tests.gates.two_gaps import OneGap, TwoGaps, TwoGapsExpert
 
 FAMILIES = {"bc": behavior_cloning, "act": act, "diffusion": diffusion, "flow": flow}
 TASKS = {"two_gaps": "", "peg": "tandem/peg-insert", "push": "metaworld/push-v3"}
-CELLS = [(f"{task}-{family}", seed) for task in TASKS for family in FAMILIES for seed in (0, 1, 2)]
+SEEN = {"lift_seen": "tandem/lift"}  # with images, for the families that are held to it
+ARMS = [f"{task}-{family}" for task in TASKS for family in FAMILIES] + ["lift_seen-diffusion", "lift_seen-flow"]
+CELLS = [(arm, seed) for arm in ARMS for seed in (0, 1, 2)]
 CLIP = 1.5
 DEPENDS = [
     "tests/gates/two_gaps.py",
@@ -37,6 +41,7 @@ DEPENDS = [
     "policies/data/chunks.py",
     "policies/data/demonstrations.py",
     "policies/data/trajectories.py",
+    "policies/encoders.py",
     "policies/evaluation.py",
     "policies/learners/supervised.py",
     "policies/network.py",
@@ -74,25 +79,32 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     starts = evaluation_starts(profile[task]["episodes"])
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder), tensorboard=False)
-        demonstrations = (
-            collect_from(TwoGaps(), TwoGapsExpert(), "gates/two-gaps", profile[task]["demos"], seed)
-            if task == "two_gaps"
-            else collect(TASKS[task], profile[task]["demos"], seed)
-        )
+        demonstrations = _demonstrations(task, profile[task], seed)
         began = time.monotonic()
         policy, state = module.train_base(demonstrations, config, run, seed=seed)
         found = {"config": asdict(config), "gradient_updates": state.updates, "training_s": time.monotonic() - began}
         live = read_tree(run.state_path)["learner"]["live"]
-    world = TwoGaps if task == "two_gaps" else partial(make_env, TASKS[task])
+    world = TwoGaps if task == "two_gaps" else partial(build_world, (TASKS | SEEN)[task], policy.spec)
     evaluation = _evaluate(world, policy, starts)
     found |= {"success": asdict(evaluation.success), "success_steps": evaluation.success_steps}
-    found["decode_ms"] = _decode_ms(policy, demonstrations.states[:1])
+    found["decode_ms"] = _decode_ms(policy, demonstrations.trajectories[0])
     if task == "two_gaps":
         found["one_gap"] = _one_gap(policy, starts, seed)
         found["upper_share"] = _upper_share(policy)
         policy.network.load_state_dict(live)
         found["last_weights"] = asdict(_evaluate(TwoGaps, policy, starts).success)
     return found
+
+
+def _demonstrations(task: str, profile: dict[str, Any], seed: int) -> Demonstrations:
+    count = profile["demos"]
+    if task == "two_gaps":
+        return collect_from(TwoGaps(), TwoGapsExpert(), "gates/two-gaps", count, seed)
+    if task in TASKS:
+        return collect(TASKS[task], count, seed)
+    cameras = profile["cameras"]
+    seen = collect(SEEN[task], count, seed, images=cameras, image_size=profile["image_size"])
+    return seen.select(profile["fields"], [IMAGE + camera for camera in cameras])
 
 
 def _evaluate(world: Any, policy: Any, starts: list[int]) -> Evaluation:
@@ -126,24 +138,29 @@ def _upper_share(policy: SteerablePolicy, count: int = 256) -> list[float]:
     return [float((heading > 0).mean()), float((np.abs(heading) < 0.2).mean())]
 
 
-def _decode_ms(policy: SteerablePolicy, states: np.ndarray, calls: int = 100) -> float:
+def _decode_ms(policy: SteerablePolicy, seen: Trajectory, calls: int = 100) -> float:
     """Return the median time of one answer [ms]."""
+    states, images = seen.states[:1], {name: frames[:1] for name, frames in seen.images.items()}
     durations = []
     for _ in range(calls):
         began = time.perf_counter()
-        policy.act_states(states)
+        policy.act_states(states, images)
         durations.append(1e3 * (time.perf_counter() - began))
     return float(np.median(durations))
 
 
 def judge(cells: list[dict[str, Any]], targets: dict[str, Any]) -> list[dict[str, Any]]:
     """Hold every task's success, and on the two gaps what steering needs, against the targets; seeds together."""
-    by_arm = {arm: [cell for cell in cells if cell["arm"] == arm] for arm, _ in CELLS}
+    by_arm = {arm: [cell for cell in cells if cell["arm"] == arm] for arm in ARMS}
     rows = []
     for arm, own in by_arm.items():
         task, family = arm.split("-")
         value, target = _pooled(own, "success"), targets["success"][task].get(family)
         rows.append(_row(f"{arm}: success", value, target, target is None or value >= target))
+    imitated = _pooled(by_arm["two_gaps-bc"], "success")
+    for family, limit in targets["above_bc"].items():
+        gain = _pooled(by_arm[f"two_gaps-{family}"], "success") - imitated
+        rows.append(_row(f"two_gaps-{family}: above bc", gain, limit, gain >= limit))
     for family in ("diffusion", "flow"):
         own = by_arm[f"two_gaps-{family}"]
         rows += _steering_rows(family, own, targets)
