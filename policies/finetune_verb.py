@@ -10,7 +10,7 @@ import torch
 
 from policies.checkpoint import load_module, load_policy, module_entries, read_content
 from policies.data.demonstrations import Demonstrations, seeing_env
-from policies.data.sources import obtain
+from policies.data.sources import DemonstrationOptions, obtain
 from policies.evaluation import Evaluation, Evaluator, curve_point
 from policies.observations import cameras, image_shapes, vector_shapes
 from policies.presets import resolve
@@ -26,7 +26,7 @@ NO_BASE = "none"
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(DemonstrationOptions):
     """The world, the base, the recipe and their amounts."""
 
     env: str = "tandem/peg-insert"
@@ -41,16 +41,6 @@ class FinetuneConfig:
     """Named settings of the base, where it is trained here."""
     set: tuple[str, ...] = ()
     """Overrides of single settings of the recipe: name=value."""
-    demos: int = 50
-    """Successful demonstrations to collect where no --data is given."""
-    data: Path | None = None
-    """A demonstrations file or the folder of an episode store."""
-    fields: tuple[str, ...] = ()
-    """Vectors of the observation that the base reads; none named: all."""
-    images: tuple[str, ...] = ()
-    """Cameras that the base sees through; none named: none."""
-    image_size: int = 84
-    """Side of its square images [pixels]."""
     steps: int | None = None
     """Environment steps, warm-up included; None: the preset's."""
     seed: int = 0

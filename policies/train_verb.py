@@ -10,7 +10,7 @@ import torch
 
 from policies.checkpoint import load_module, read_content
 from policies.data.demonstrations import Demonstrations
-from policies.data.sources import obtain
+from policies.data.sources import DemonstrationOptions, obtain
 from policies.evaluation import Evaluator, curve_point
 from policies.presets import resolve
 from policies.rollout_video import film
@@ -23,7 +23,7 @@ from robot.verb import Verb
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(DemonstrationOptions):
     """What to learn from, how, and where to put it."""
 
     env: str | None = None
@@ -34,16 +34,6 @@ class TrainConfig:
     """Named settings of that kind."""
     set: tuple[str, ...] = ()
     """Overrides of single settings: name=value."""
-    demos: int = 50
-    """Successful demonstrations to collect where no --data is given."""
-    data: Path | None = None
-    """A demonstrations file or the folder of an episode store."""
-    fields: tuple[str, ...] = ()
-    """Vectors of the observation that the base reads; none named: all."""
-    images: tuple[str, ...] = ()
-    """Cameras that the base sees through; none named: none."""
-    image_size: int = 84
-    """Side of its square images [pixels]."""
     steps: int | None = None
     """Gradient steps; None: the preset's."""
     seed: int = 0

@@ -103,6 +103,38 @@ class TickRecord:
         )
 
 
+def tick_from_outside(
+    step: int, observation: Mapping[str, np.ndarray], executed_action: Array, **known: Any
+) -> TickRecord:
+    """Return a tick that our own step did not decide: what its source does not say is nan, none or zero.
+
+    Args:
+        step: its number within the episode.
+        observation: fields by name.
+        executed_action: in the space and frame of the episode.
+        known: further columns that the source has, `owner` and `segment` among them.
+    """
+    nothing = np.full(len(executed_action), np.nan)
+    blank: dict[str, Any] = {
+        "tick_time_ns": 0,
+        "observation_time_ns": 0,
+        "stream_times_ns": {},
+        "base_action": nothing,
+        "residual_action": nothing,
+        "policy_action": nothing,
+        "human_action": nothing,
+        "joint_command": nothing,
+        "blend_weight": 1.0,
+        "intervention_id": -1,
+        "safety_clips": Clip.NONE,
+        "chunk_id": -1,
+        "chunk_offset": 0,
+        "generation": 0,
+        "policy_version": 0,
+    }
+    return TickRecord(step=step, observation=observation, executed_action=executed_action, **(blank | known))
+
+
 COLUMNS = tuple(inspect.signature(TickRecord).parameters)
 _ENUMS = {"owner": Owner, "segment": Segment, "safety_clips": Clip, "end_reason": EndReason}
 _NESTED = ("observation", "stream_times_ns", "groups")

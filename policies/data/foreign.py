@@ -12,7 +12,7 @@ from robot.episode import EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.images import encode_for_store
-from robot.record import Clip, TickRecord
+from robot.record import TickRecord, tick_from_outside
 from robot.specs import StationSpec
 from robot.types import NS_PER_S, EndReason, Owner, Segment
 
@@ -166,29 +166,17 @@ def read_image(read: Callable[[int], np.ndarray], step: int, where: str) -> np.n
 def _tick(episode: ForeignEpisode, step: int, contract: DataContract, reason: EndReason) -> TickRecord:
     time_ns = round(step * NS_PER_S / contract.rate_hz)
     action = episode.action[step].astype(np.float64)
-    nothing = np.full(len(action), np.nan)
     is_last = step == len(episode) - 1
-    return TickRecord(
-        step=step,
+    return tick_from_outside(
+        step,
+        {name: column[step] for name, column in episode.observation.items()},
+        action,
         tick_time_ns=time_ns,
         observation_time_ns=time_ns,
         stream_times_ns={f"image/{camera}": time_ns for camera in episode.images},
-        observation={name: column[step] for name, column in episode.observation.items()},
-        base_action=nothing,
-        residual_action=nothing,
-        policy_action=nothing,
         human_action=action,
-        executed_action=action,
-        joint_command=nothing,
-        blend_weight=1.0,
         owner=Owner.HUMAN,
         segment=Segment.DEMO,
-        intervention_id=-1,
-        safety_clips=Clip.NONE,
-        chunk_id=-1,
-        chunk_offset=0,
-        generation=0,
-        policy_version=0,
         reward_task=float(is_last and reason is EndReason.SUCCESS)
         if episode.reward is None
         else float(episode.reward[step]),

@@ -1,12 +1,29 @@
 """Where demonstrations of a verb come from: a file, an episode store, or the world's scripted expert."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from policies.data.demonstrations import Demonstrations, collect
 from policies.data.episodes import read_store
 from policies.observations import image_shapes
 from robot.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DemonstrationOptions:
+    """Which demonstrations a verb learns from, and what of them a base reads."""
+
+    demos: int = 50
+    """Successful demonstrations to collect where no --data is given."""
+    data: Path | None = None
+    """A demonstrations file or the folder of an episode store."""
+    fields: tuple[str, ...] = ()
+    """Vectors of the observation that the base reads; none named: all."""
+    images: tuple[str, ...] = ()
+    """Cameras that the base sees through; none named: none."""
+    image_size: int = 84
+    """Side of its square images [pixels]."""
 
 
 def obtain(

@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from robot.errors import ConfigError
 from robot.images import encode_for_store
 from robot.motion import make_action_space, make_kinematics
 from robot.observation import StreamLimits
-from robot.record import Clip, TickRecord
+from robot.record import tick_from_outside
 from robot.ros import topics
 from robot.ros.bag import BagReader
 from robot.ros.image_message import from_image
@@ -94,27 +94,42 @@ def resample(path: Path, store: EpisodeStore, station: StationSpec, names: Mappi
         "imported_from": path.name,
     }
     writer = store.open_episode({**facts, "resampled": True}, episode_id=f"{name}-resampled")
-    width, sent = len(station.joint_names), dict.fromkeys(streams.images, -1)
+    sent = dict.fromkeys(streams.images, -1)
     for step in kept:
         time_ns = int(grid[step])
-        position = measured[step, :width]
         times, blobs = {}, {}
         for camera, images in streams.images.items():
             newest = _newest(images, time_ns)
             times[f"image/{camera}"] = images[newest][0]
             if newest != sent[camera]:
                 sent[camera], blobs[camera] = newest, images[newest][1]
-        values = {
-            "joint_position": position,
-            "joint_velocity": measured[step, width:],
-            "tcp_position": kinematics.tcp_position(position),
-        }
-        values = {key: value for key, value in values.items() if key in station.observation}
-        action = space.from_joints(setpoints[step])
         reason = EndReason.TIMEOUT if step == kept[-1] else EndReason.OPEN
-        record = _tick(step, values, action, setpoints[step], reason)
-        writer.append(replace(record, tick_time_ns=time_ns, observation_time_ns=time_ns, stream_times_ns=times), blobs)
+        record = tick_from_outside(
+            step,
+            _observed(station, kinematics, measured[step]),
+            space.from_joints(setpoints[step]),
+            tick_time_ns=time_ns,
+            observation_time_ns=time_ns,
+            stream_times_ns=times,
+            joint_command=setpoints[step],
+            owner=Owner.POLICY,
+            segment=Segment.ROLLOUT,
+            truncated=reason is not EndReason.OPEN,
+            end_reason=reason,
+        )
+        writer.append(record, blobs)
     return writer.close(EndReason.TIMEOUT).episode_id
+
+
+def _observed(station: StationSpec, kinematics: ArmKinematics, joints: Array) -> dict[str, Array]:
+    """Return the station's fields of joint positions and velocities, side by side."""
+    position, velocity = np.split(joints, 2)
+    values = {
+        "joint_position": position,
+        "joint_velocity": velocity,
+        "tcp_position": kinematics.tcp_position(position),
+    }
+    return {key: value for key, value in values.items() if key in station.observation}
 
 
 def _covered(streams: _Streams, grid: np.ndarray, period_ns: int) -> list[int]:
@@ -148,33 +163,3 @@ def _read(path: Path, station: StationSpec, names: Mapping[str, str]) -> _Stream
             if not images or time_ns > images[-1][0]:
                 images.append((time_ns, encode_for_store(image, station.images)))
     return streams
-
-
-def _tick(
-    step: int, values: Mapping[str, np.ndarray], action: Array, command: Array, end_reason: EndReason
-) -> TickRecord:
-    nothing = np.full(len(action), np.nan)
-    return TickRecord(
-        step=step,
-        tick_time_ns=0,
-        observation_time_ns=0,
-        stream_times_ns={},
-        observation=values,
-        base_action=nothing,
-        residual_action=nothing,
-        policy_action=nothing,
-        human_action=nothing,
-        executed_action=action,
-        joint_command=command,
-        blend_weight=1.0,
-        owner=Owner.POLICY,
-        segment=Segment.ROLLOUT,
-        intervention_id=-1,
-        safety_clips=Clip.NONE,
-        chunk_id=-1,
-        chunk_offset=0,
-        generation=0,
-        policy_version=0,
-        truncated=end_reason is not EndReason.OPEN,
-        end_reason=end_reason,
-    )
