@@ -8,7 +8,9 @@ from typing import Protocol, TypeVar
 from robot.devices import Arm
 from robot.errors import ConfigError, unknown_name
 from robot.from_yaml import build
-from robot.specs import StationSpec
+from robot.multi_arm.devices import ArmGroup
+from robot.multi_arm.station import MultiArmStation
+from robot.specs import SIMULATED, StationSpec
 from robot.types import Array
 
 GROUP = "tandem.arm_drivers"
@@ -21,19 +23,21 @@ def arm_driver_names() -> list[str]:
 
 
 def make_arm(station: StationSpec) -> Arm:
-    """Return the arm that a station describes, not yet connected; no SDK is imported for it.
+    """Return the arm that a station describes, of several all as one; not yet connected, no SDK is imported for it.
 
     Raises:
         ConfigError: no such driver, or options that it does not have.
     """
+    if isinstance(station, MultiArmStation):
+        return ArmGroup(station, [make_arm(own) for own in station.own_stations])
     driver = station.arm.driver
-    if driver == "simulated":
+    if driver == SIMULATED:
         raise ConfigError(f"the arm of {station.name} is simulated: sim.arm_node moves it, no driver is needed")
     for entry in entry_points(group=GROUP):
         if entry.name == driver:
             make: Callable[[StationSpec], Arm] = entry.load()
             return make(station)
-    raise unknown_name(f"driver of the arm of {station.name}", driver, [*arm_driver_names(), "simulated"])
+    raise unknown_name(f"driver of the arm of {station.name}", driver, [*arm_driver_names(), SIMULATED])
 
 
 def arm_options(station: StationSpec, kind: type[T]) -> T:

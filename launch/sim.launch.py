@@ -9,4 +9,4 @@ from robot.ros.launch_front_end import POLICY, graph_launch
 
 def generate_launch_description() -> LaunchDescription:
     """Take the station's simulated cell and, where given, a policy."""
-    return graph_launch(*POLICY)
+    return graph_launch(*POLICY, "randomize")

@@ -91,10 +91,10 @@ class ServedPolicy:
         self._take_offer()
         return self._signed(self._policy.act(observation))
 
-    def act_after(self, observation: Mapping[str, np.ndarray], prefix: Array) -> ActionChunk:
-        """Answer with the frozen actions handed on where the policy can begin with them."""
+    def act_after(self, observation: Mapping[str, np.ndarray], planned: Array, frozen: int) -> ActionChunk:
+        """Answer with what is planned handed on where the policy can continue it."""
         self._take_offer()
-        return self._signed(ask_after(self._policy, observation, prefix))
+        return self._signed(ask_after(self._policy, observation, planned, frozen))
 
     def _take_offer(self) -> None:
         offer, self._offer = self._offer, None

@@ -7,7 +7,7 @@ class is the whole policy of every family; families differ in their network only
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from policies.checkpoint import PolicyContent, check_tensors
 from policies.data.chunks import ChunkBatch
+from policies.inpainting import soft_mask
 from policies.normalization import ActionLimits, StateNormalizer
 from policies.observations import flatten, flatten_batch, images_of
 from robot.errors import CheckpointMismatch, ConfigError
@@ -87,6 +88,15 @@ class PolicyNetwork(Protocol):
 
     def loss(self, batch: ChunkBatch) -> Tensor:
         """Return the mean loss of a batch; padded steps count nothing. Draws from torch's global generator."""
+        ...
+
+
+@runtime_checkable
+class ContinuingNetwork(Protocol):
+    """A network whose chunk can lean to another one while it is being decoded."""
+
+    def decode_after(self, features: Tensor, noise: Tensor, planned: Tensor, weights: Tensor) -> Tensor:
+        """Return chunks as `decode`, drawn to `planned` by `weights`, shape (action_horizon, 1), of 0 to 1."""
         ...
 
 
@@ -188,13 +198,54 @@ class SteerablePolicy:
             observation: arrays without a batch axis.
             noise: shape `noise_spec[0]`, to steer by; None: as `config.sampling` says.
         """
+        states, images, drawn = self._asked_for(observation, noise)
+        return self._answer(self.act_states(states, images, drawn)[0], drawn)
+
+    def act_after(
+        self,
+        observation: Mapping[str, np.ndarray],
+        planned: np.ndarray,
+        frozen: int,
+        noise: np.ndarray | None = None,
+    ) -> ActionChunk:
+        """Return a chunk that begins with the first `frozen` actions of `planned` and leans to the rest of them.
+
+        A family whose network has no `decode_after` answers as it always does; its runner freezes the beginning.
+
+        Args:
+            observation: arrays without a batch axis.
+            planned: actions in station units, shape (points >= frozen, action_dim), for the chunk's first points.
+            frozen: how many of them will be executed whatever the answer is.
+            noise: as in `act`.
+        """
+        if not isinstance(self.network, ContinuingNetwork):
+            return self.act(observation, noise)
+        states, images, drawn = self._asked_for(observation, noise)
+        assert drawn is not None
+        count = min(len(planned), self.spec.action_horizon)
+        towards = torch.zeros(1, self.spec.action_horizon, len(self.spec.action_names))
+        towards[0, :count] = torch.from_numpy(self.actions.normalize(planned[:count]))
+        weights = soft_mask(frozen, count, self.spec.action_horizon)
+        with torch.no_grad():  # not inference mode: the solver differentiates
+            decoded = self.network.decode_after(self.encode(states, images), drawn, towards, weights)
+        actions = self.postprocess(decoded)[0]
+        actions[:frozen] = planned[:frozen]
+        return self._answer(actions, drawn)
+
+    def _asked_for(
+        self, observation: Mapping[str, np.ndarray], noise: np.ndarray | None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray], Tensor | None]:
+        """Return states, images and noise of one observation, each with a batch axis, and count the question."""
         shapes = self.spec.observation_shapes
         states = flatten(observation, shapes)[None]
         images = {name: image[None] for name, image in images_of(observation, shapes).items()}
         drawn = self.draw_noise(states, images) if noise is None else torch.from_numpy(np.float32(noise))[None]
         self._asked += 1
-        groups = {} if drawn is None else {NOISE_GROUP: drawn[0].numpy()}
-        return ActionChunk(self.act_states(states, images, drawn)[0], 1.0 / self.spec.rate_hz, groups=groups)
+        return states, images, drawn
+
+    def _answer(self, actions: np.ndarray, noise: Tensor | None) -> ActionChunk:
+        groups = {} if noise is None else {NOISE_GROUP: noise[0].numpy()}
+        return ActionChunk(actions, 1.0 / self.spec.rate_hz, groups=groups)
 
     def content(self) -> PolicyContent:
         return PolicyContent(

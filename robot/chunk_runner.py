@@ -31,8 +31,14 @@ LATENCIES_KEPT = 10
 class PrefixPolicy(Protocol):
     """A policy that can begin its chunk with actions that will be executed anyhow."""
 
-    def act_after(self, observation: Mapping[str, np.ndarray], prefix: Array) -> ActionChunk:
-        """Return the chunk for one observation; its first points are to be those of `prefix`, (steps, action_dim)."""
+    def act_after(self, observation: Mapping[str, np.ndarray], planned: Array, frozen: int) -> ActionChunk:
+        """Return the chunk for one observation, as a continuation of the one that is being followed.
+
+        Args:
+            observation: arrays without a batch axis.
+            planned: what that chunk still says of the new chunk's first points, shape (points >= frozen, action_dim).
+            frozen: so many of them will be executed before the answer is there: it is to begin with them.
+        """
         ...
 
 
@@ -178,9 +184,11 @@ class ChunkRunner:
         stamp = {"dt_s": dt_s, "observation_time_ns": time_ns, "generation": generation, "chunk_id": self._next_id}
         self._next_id += 1
         if self.execution.mode == ASYNC and self._followed is not None and self._delay_steps:
-            times_ns = time_ns + _due_ns(self._delay_steps, dt_s)
-            prefix, base, _ = _points(self._followed, times_ns)
-            return _begun_with(replace(ask_after(self.policy, observation, prefix), **stamp), prefix, base)
+            frozen = self._delay_steps
+            actions, base, speaks = _points(self._followed, time_ns + _due_ns(self.policy.spec.action_horizon, dt_s))
+            planned = actions[: max(frozen, int(speaks.sum()))]
+            answer = replace(ask_after(self.policy, observation, planned, frozen), **stamp)
+            return _begun_with(answer, actions[:frozen], base[:frozen])
         chunk = replace(self.policy.act(observation), **stamp)
         return self._averaged(chunk) if self.execution.mode == ENSEMBLE else chunk
 
@@ -203,9 +211,11 @@ class ChunkRunner:
         return replace(newest, actions=actions, base_actions=base)
 
 
-def ask_after(policy: Policy, observation: Mapping[str, np.ndarray], prefix: Array) -> ActionChunk:
-    """Ask a policy, and hand it the frozen actions where it can begin with them."""
-    return policy.act_after(observation, prefix) if isinstance(policy, PrefixPolicy) else policy.act(observation)
+def ask_after(policy: Policy, observation: Mapping[str, np.ndarray], planned: Array, frozen: int) -> ActionChunk:
+    """Ask a policy, and hand it what is planned where it can continue that; arguments as `PrefixPolicy.act_after`."""
+    if isinstance(policy, PrefixPolicy):
+        return policy.act_after(observation, planned, frozen)
+    return policy.act(observation)
 
 
 def _due_ns(count: int, dt_s: float) -> np.ndarray:

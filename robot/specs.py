@@ -22,6 +22,7 @@ from robot.types import Array, Quaternion, Vector3
 
 STATIONS = Path(__file__).parent / "stations"
 GROUP = "tandem.stations"
+SIMULATED = "simulated"  # the driver of a device that `sim` answers for; every other one is `hardware`'s
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class CameraSpec:
     rate_hz: float
     driver: str = "simulated"  # or a name of the entry-point group tandem.camera_drivers
     options: dict = field(default_factory=dict, hash=False)  # pyright: ignore[reportMissingTypeArgument] - the driver's
+    has_depth: bool = False  # aligned to the colour image
     serial: str | None = None
 
     @property
@@ -238,6 +240,11 @@ class StationSpec:
     @property
     def state_rate_hz(self) -> float:
         return self.arm.state_rate_hz
+
+    @property
+    def is_simulated(self) -> bool:
+        """Say whether the arms are those of a simulation; of several all are, or none."""
+        return all(side.arm.driver == SIMULATED for side in self.sides)
 
     @property
     def period_s(self) -> float:

@@ -1,11 +1,13 @@
 """A simulated camera: a process that draws from the published simulation state, as a real one sees the real scene.
 
 It runs free at its rate, so its frames fall where they fall between the control ticks. A frame carries the time of
-the state it shows; where no newer state has come there is no new frame, never an old one again.
+the state it shows; where no newer state has come there is no new frame, never an old one again. A state names the
+domain it belongs to (`sim.randomization`), which comes on a topic of its own: before that it gives no frame either.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,8 +16,10 @@ from robot.clock import RateKeeper
 from robot.errors import ConfigError
 from robot.ros import topics
 from robot.ros.camera_publisher import CameraParameters, CameraPublisher
-from robot.ros.messages import from_object_state
+from robot.ros.messages import from_json, from_object_state
 from robot.ros.node import Diagnosis, RobotNode, run_node
+from robot.types import Array
+from sim.randomization import Randomizer
 from sim.renderer import SceneRenderer
 from sim.task import make_task
 
@@ -50,38 +54,69 @@ class SensorNoise:
         cv2.subtract(out, self._less[rows], dst=out)
 
 
+class SeenState(NamedTuple):
+    """A state of the scene: its time, what a renderer places, and the id of the domain it was made in."""
+
+    time_ns: int
+    values: Array
+    domain: str
+
+
+class SceneDomain:
+    """Keeps a renderer's scene in the domain that states belong to."""
+
+    def __init__(self, renderer: SceneRenderer) -> None:
+        self._model, self._randomizer, self._present = renderer.model, None, ""
+
+    def enter(self, wanted: str, told: Mapping[str, Any]) -> bool:
+        """Bring the scene into a domain; False while what was told is not of this one."""
+        if wanted == self._present:
+            return True
+        if told.get("id") != wanted:
+            return False
+        if told.get("drawn"):
+            self._randomizer = self._randomizer or Randomizer(self._model, told["randomize"])
+            self._randomizer.apply(told["drawn"], self._model)
+        self._present = wanted
+        return True
+
+
 class CameraNode(RobotNode[SimCameraParameters]):
     """Draws in a thread of its own, which also owns the drawing context."""
 
     def __init__(self) -> None:
         super().__init__("camera", SimCameraParameters)
         self.camera = self.station.camera(self.parameters.camera)
-        if self.camera.options:
-            raise ConfigError(
-                f"camera {self.camera.name} is simulated and has no options: {', '.join(self.camera.options)}"
-            )
-        self._state: tuple[int, np.ndarray] | None = None
+        if self.camera.options or self.camera.has_depth:
+            raise ConfigError(f"camera {self.camera.name} is simulated: it has neither options nor depth")
+        self._state: SeenState | None = None
+        self._domain: Mapping[str, Any] = {}
         self._publisher = CameraPublisher(self, self.camera)
+        self.subscribe(topics.SIM_DOMAIN, self._on_domain)
         self.subscribe(topics.SIM_STATE, self._on_state)
         self.start_thread("draw", self._draw)
 
-    def _on_state(self, message: object) -> None:
-        self._state = from_object_state(message)  # type: ignore[arg-type]
+    def _on_domain(self, message: Any) -> None:
+        self._domain = from_json(message)
+
+    def _on_state(self, message: Any) -> None:
+        self._state = SeenState(*from_object_state(message), message.header.frame_id)
 
     def _draw(self) -> None:
         camera, renderer = self.camera, SceneRenderer(self.station, make_task(self.parameters.task, self.station.robot))
+        domain = SceneDomain(renderer)
         noise = SensorNoise(camera.height, camera.width, self.parameters.noise, self.parameters.seed)
         publisher, newest_ns = self._publisher, 0
         keeper = RateKeeper(camera.rate_hz)
         while not self.stopping.is_set():
             publisher.expected += 1 + keeper.wait()
             state = self._state
-            if state is None or state[0] <= newest_ns:
+            if state is None or state.time_ns <= newest_ns or not domain.enter(state.domain, self._domain):
                 continue
             if not self._is_frozen:
-                image = renderer.render(state[1], camera.name, camera.width, camera.height)
+                image = renderer.render(state.values, camera.name, camera.width, camera.height)
                 noise.apply(image, out=publisher.pixels)
-            newest_ns = state[0]
+            newest_ns = state.time_ns
             publisher.publish(newest_ns)
         renderer.close()
 

@@ -159,6 +159,11 @@ class SimWorld:
         """Return what an episode of this seed gets drawn, for its metadata; empty without randomisation."""
         return self._randomizer.draw(np.random.default_rng(seed).spawn(1)[0]) if self._randomizer else {}
 
+    @property
+    def command_latency_s(self) -> float:
+        """How late commands arrive in this episode; `drive` leaves it to its caller."""
+        return self.drawn.get("latency/command_s", [0.0])[0]
+
     def _draw_domain(self) -> None:
         if self._randomizer is None:
             return
@@ -193,8 +198,7 @@ class SimWorld:
         self.data.qpos[self._places] = self._setpoint
         self.data.qpos[self._mirrors] = [joints[-1] for joints in placed]
         self.data.ctrl[:] = self._setpoint
-        latency_s = self.drawn.get("latency/command_s", [0.0])[0]
-        self._late = [self._setpoint] * round(latency_s / (SERVO_STEPS * TIMESTEP_S))
+        self._late = [self._setpoint] * round(self.command_latency_s / (SERVO_STEPS * TIMESTEP_S))
 
     def _start(self, side: StationSpec, arm: ArmKinematics, start: StartRange) -> Array:
         """Draw the joints that one arm starts from; ConfigError where it cannot."""

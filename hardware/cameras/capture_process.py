@@ -51,9 +51,8 @@ class Capture:
         if command == WAIT:  # which a stream that is lost cannot be helped by
             self._tell(event="step", name=command, ok=self.is_running)
             return
+        self._let_go()
         try:
-            self.is_running = False
-            self._source.stop()
             if command == RESET:
                 self._source.reset()
             elif command == RENEW:
@@ -66,6 +65,14 @@ class Capture:
         intrinsics = asdict(opened.intrinsics) if opened.intrinsics else None
         self._tell(event="step", name=command, ok=True, intrinsics=intrinsics, facts=dict(opened.facts),
                    alerts=list(opened.alerts))  # fmt: skip
+
+    def _let_go(self) -> None:
+        """End the stream; that it does not end well must not keep a stronger step from being taken."""
+        self.is_running = False
+        try:
+            self._source.stop()
+        except RobotError as error:
+            self._tell(event="lost", **_told(error))
 
     def finish(self) -> None:
         if self.is_running:

@@ -46,7 +46,6 @@ class RealSenseOptions:
     `recording` is a file of the SDK (.db3) that is played in place of a device, over and over.
     """
 
-    depth: bool = False
     exposure_us: float | None = None
     gain: float | None = None
     white_balance_k: float | None = None
@@ -80,7 +79,7 @@ def realsense(
         spec,
         source,
         ladder,
-        has_depth=options.depth,
+        has_depth=spec.has_depth,
         environment=environment,
         patience_s=options.wait_for_device_s,
     )
@@ -123,14 +122,15 @@ class RealSenseSource:
         device = None if self._options.recording else self._find()
         alerts = [] if device is None else self._check_link(device)
         self._clock = DeviceClock()
-        self._pipeline = self._rs.pipeline(self._own_context())
+        pipeline = self._rs.pipeline(self._own_context())
         try:
-            profile = self._pipeline.start(self._configuration())
+            profile = pipeline.start(self._configuration())
         except RuntimeError as error:
             raise DeviceDisconnected(
                 f"camera {self._spec.name} does not start {self._describe_streams()}: {error}; is it in use by another "
                 "program, on a USB 2 cable, or does it not have this mode?"
             ) from error
+        self._pipeline = pipeline
         return self._opened(profile, alerts)
 
     def grab(self, timeout_s: float) -> Picture | None:
@@ -234,7 +234,7 @@ class RealSenseSource:
         rate = round(spec.rate_hz)
         config.enable_stream(rs.stream.color, spec.width, spec.height, rs.format.rgb8, rate)
         self._align = None
-        if options.depth:
+        if spec.has_depth:
             config.enable_stream(rs.stream.depth, spec.width, spec.height, rs.format.z16, rate)
             self._align = rs.align(rs.stream.color)
         return config
@@ -248,7 +248,7 @@ class RealSenseSource:
             "usb": self._info(device, "usb_type_descriptor"),
             "sdk": getattr(rs, "__version__", ""),
         }
-        if self._options.depth:
+        if self._spec.has_depth:
             scale_m = float(device.first_depth_sensor().get_depth_scale())
             self._depth_to_mm = scale_m / DEPTH_UNIT_M
             facts["depth_scale_m"] = round(scale_m, 9)
@@ -317,4 +317,4 @@ class RealSenseSource:
 
     def _describe_streams(self) -> str:
         spec = self._spec
-        return f"{spec.width}x{spec.height} at {spec.rate_hz:g} Hz{' with depth' if self._options.depth else ''}"
+        return f"{spec.width}x{spec.height} at {spec.rate_hz:g} Hz{' with depth' if self._spec.has_depth else ''}"

@@ -28,8 +28,8 @@ PAIR_SHARE = 0.5  # colour and depth of one picture lie at most half a period ap
 class RosImageOptions:
     """Options of driver `ros_image`: the `topic` of a sensor_msgs Image, or of a CompressedImage where `compressed`.
 
-    `depth_topic` carries the aligned depth as an Image of 16UC1 [mm] or 32FC1 [m]. `fx`, `fy`, `cx`, `cy` [pixels] are
-    given together, or not at all.
+    `depth_topic` carries the aligned depth of a camera that has it, as an Image of 16UC1 [mm] or 32FC1 [m]. `fx`, `fy`,
+    `cx`, `cy` [pixels] are given together, or not at all.
     """
 
     topic: str
@@ -52,7 +52,11 @@ class TopicCamera(DeviceLife):
     def __init__(self, spec: CameraSpec) -> None:
         super().__init__()
         self.options = options_of(spec, RosImageOptions)
-        streams = ("color", "depth") if self.options.depth_topic else ("color",)
+        if spec.has_depth != bool(self.options.depth_topic):
+            raise ConfigError(
+                f"camera {spec.name}: has_depth and the option depth_topic go together: give both or none"
+            )
+        streams = ("color", "depth") if spec.has_depth else ("color",)
         self.features = Features("camera", streams, spec.rate_hz, (spec.height, spec.width, 3))
         self._spec = spec
         self._stale_ns = round(STALE_PERIODS / spec.rate_hz * NS_PER_S)

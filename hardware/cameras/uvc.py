@@ -70,6 +70,8 @@ def uvc(
 ) -> Camera:
     """Return the camera at the spec's path, or with its serial number; the other arguments are for stand-ins."""
     options = options_of(spec, UvcOptions)
+    if spec.has_depth:
+        raise ConfigError(f"camera {spec.name}: driver uvc has no depth; leave out has_depth")
     if not options.path and not spec.serial:
         raise ConfigError(
             f"camera {spec.name}: driver uvc finds its device by the option `path` or by `serial`, and the station "

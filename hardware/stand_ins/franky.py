@@ -12,8 +12,9 @@ closes. A request is an object with one key:
     {"slow": 0.05}        every control period takes so much longer [s]
     {"state": true}       joints, velocities and the hand's width as they really are
 
-franky-sim itself never reports an error; the errors and modes are put into the states it sends. `--panda` describes a
-Panda's limits instead of an FR3's, `--version` is the libfranka version that it claims to need.
+franky-sim itself never reports an error; the errors and modes are put into the states it sends. It would go on with
+the last torque when commands no longer come; here it stops with `communication_constraints_violation`, as a robot does.
+`--panda` describes a Panda's limits instead of an FR3's, `--version` is the libfranka version that it claims to need.
 """
 
 import argparse
@@ -28,7 +29,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-JOINT_REFLEX = 6  # of libfranka's errors, in their order
+JOINT_REFLEX, COMMUNICATION = 6, 25  # of libfranka's errors, in their order
+PATIENCE_S = 0.1  # without a command before a moving robot stops itself; a real one waits 20 ms
 PANDA_LIMITS = (  # lower, upper [rad], velocity [rad/s]; Franka's control parameters specification
     (-2.8973, 2.8973, 2.175), (-1.7628, 1.7628, 2.175), (-2.8973, 2.8973, 2.175), (-3.0718, -0.0698, 2.175),
     (-2.8973, 2.8973, 2.61), (-0.0175, 3.7525, 2.61), (-2.8973, 2.8973, 2.61),
@@ -47,7 +49,9 @@ class FaultyRobot:
         self._robot = self._simulator.add_robot()
         self._server = SimulationServer(self._simulator, *([[address]] if address else []))
         self.slow_s, self._last = 0.0, b""
-        self.is_silent = self.is_frozen = self.is_stopped_by_user = self.has_reflex = False
+        self.is_silent = self.is_frozen = self.is_stopped_by_user = False
+        self.errors: set[int] = set()
+        self._heard_s = time.monotonic()
         _answer_with_faults(self, panda_urdf() if is_panda else None, version)
 
     def start(self) -> str:
@@ -73,11 +77,16 @@ class FaultyRobot:
 
     @property
     def has_fault(self) -> bool:
-        return self.has_reflex or self.is_stopped_by_user
+        return bool(self.errors) or self.is_stopped_by_user
 
     def step(self) -> None:
-        """Run one control period."""
+        """Run one control period, and stop as a robot does whose commands no longer come."""
         self._server.run_once()
+        if self._end._FrankaRobotServer__has_new_command or not self._end.current_motion_id:
+            self._heard_s = time.monotonic()
+        elif time.monotonic() - self._heard_s > PATIENCE_S:
+            self.errors.add(COMMUNICATION)
+            self._abort()
         if self.slow_s:
             time.sleep(self.slow_s)
 
@@ -85,7 +94,7 @@ class FaultyRobot:
         """Carry out a request; ValueError for an unknown one."""
         ((name, value),) = request.items()
         if name == "reflex":
-            self.has_reflex = bool(value)
+            self.errors = {JOINT_REFLEX} if value else set()
         elif name == "user_stop":
             self.is_stopped_by_user = bool(value)
         elif name == "silent":
@@ -112,13 +121,13 @@ class FaultyRobot:
         self._end.stop_motion(send_preemption_signal=False)
         self._end.reset_current_motion_id()
         if motion:
-            status = MoveStatus.kReflexAborted if self.has_reflex else MoveStatus.kEmergencyAborted
+            status = MoveStatus.kReflexAborted if self.errors else MoveStatus.kEmergencyAborted
             BaseCommand.send_response(self._end._tcp_socket, RobotCommand.kMove, motion, status)
 
     def _with_faults(self, state: Any) -> Any:
         from franky_sim.franka_robot_protocol import RobotMode
 
-        errors = tuple(self.has_reflex and i == JOINT_REFLEX for i in range(41))
+        errors = tuple(i in self.errors for i in range(41))
         mode = RobotMode.kUserStopped if self.is_stopped_by_user else RobotMode.kReflex
         return state.replace(robot_mode=mode, errors=errors, reflex_reason=errors)
 
@@ -137,7 +146,8 @@ def _answer_with_faults(robot: FaultyRobot, urdf: str | None, version: int | Non
             move(command, server)
 
     def recover_unless_stopped(command: Any, _: Any) -> None:
-        robot.has_reflex = robot.has_reflex and robot.is_stopped_by_user
+        if not robot.is_stopped_by_user:
+            robot.errors.clear()
         command.reply(not_possible if robot.is_stopped_by_user else protocol.AutomaticErrorRecoveryStatus.kSuccess)
 
     def refuse_version(command: Any, _: Any, command_type_struct: str = "I") -> None:

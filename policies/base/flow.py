@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from policies.base.denoisers import each_step, make_denoiser
 from policies.data.chunks import ChunkBatch
 from policies.encoders import ObservationEncoder
+from policies.inpainting import solve_towards
 from policies.learners.supervised import train_policy
 from policies.observations import Shapes
 from policies.steerable import BaseConfig, SteerablePolicy, masked_mean
@@ -94,6 +95,17 @@ class FlowNetwork(nn.Module):
         for condition in each_step(self.denoiser, features, self.times.to(features.device)):
             folded = torch.add(folded, self.denoiser(folded, condition), alpha=self.step)
         return self.denoiser.unfold(folded)
+
+    def decode_after(self, features: Tensor, noise: Tensor, planned: Tensor, weights: Tensor) -> Tensor:
+        """Carry noise as `decode`, leaning to `planned` where it has weight (`policies.inpainting`)."""
+        conditions = each_step(self.denoiser, features, self.times.to(features.device))
+        taus = [-self.step * index for index in range(len(conditions))]
+
+        def estimate(index: int, z: Tensor) -> tuple[Tensor, Tensor]:
+            velocity = self.denoiser.unfold(self.denoiser(self.denoiser.fold(z), conditions[index]))
+            return z - (1.0 - taus[index]) * velocity, z + taus[index] * velocity
+
+        return solve_towards(estimate, noise, taus, planned, weights)
 
     def loss(self, batch: ChunkBatch) -> Tensor:
         """Return the mean squared error of the predicted velocity."""

@@ -15,6 +15,7 @@ from robot import geometry
 from robot.errors import ConfigError
 from robot.from_yaml import build
 from robot.specs import (
+    SIMULATED,
     ActionSpec,
     ArmSpec,
     GripperSpec,
@@ -84,6 +85,9 @@ class MultiArmStation(StationSpec):
         rates = {side.state_rate_hz for side in self.sides}
         if len(rates) > 1:
             raise ConfigError(f"sides {names} have the state rates {sorted(rates)} Hz: one servo drives all, take one")
+        drivers = [side.arm.driver for side in self.sides]
+        if SIMULATED in drivers and not self.is_simulated:
+            raise ConfigError(f"sides {names} have the drivers {drivers}: simulate all of them, or none")
         self._check_cameras()
 
     def __getattr__(self, name: str) -> Any:
@@ -98,6 +102,11 @@ class MultiArmStation(StationSpec):
     @cached_property
     def sides(self) -> tuple[StationSpec, ...]:
         return tuple(_placed(side, self) for side in self.placed)
+
+    @cached_property
+    def own_stations(self) -> tuple[StationSpec, ...]:
+        """Return each side's station as its file has it, in its own names and frame: what its driver is made of."""
+        return tuple(load_station(side.station) for side in self.placed)
 
     @property
     def state_rate_hz(self) -> float:

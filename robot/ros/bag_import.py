@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from robot.applied_join import AppliedJoin
+from robot.depth import stored_images
 from robot.episode import Episode, EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError, RobotError
@@ -101,7 +102,7 @@ def _names(path: Path) -> dict[str, str]:
 def _through_the_scribe(path: Path, store: EpisodeStore, station: StationSpec, names: Mapping[str, str]) -> list[str]:
     now_ns = 0
     cameras = cameras_of(station, names)
-    kept = Cameras(dict.fromkeys(cameras, StreamLimits().camera_age_s), IMAGES_KEPT_S)
+    kept = Cameras(dict.fromkeys(stored_images(station, cameras), StreamLimits().camera_age_s), IMAGES_KEPT_S)
     given = ScribeInput(station, kept, lambda: now_ns / NS_PER_S, lambda: now_ns)
     readers = {
         names[topic.name]: (topic, read) for topic, read in given.readers(cameras).items() if topic.name in names

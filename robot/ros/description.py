@@ -13,7 +13,7 @@ from pathlib import Path
 
 from robot.errors import ConfigError, unknown_name
 from robot.operator.door import PORT
-from robot.specs import StationSpec, load_station
+from robot.specs import SIMULATED, StationSpec, load_station
 
 Parameter = bool | int | float | str
 PROFILE = Path(__file__).parent / "fastdds.xml"
@@ -25,7 +25,6 @@ SEES_IMAGES = (
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Fast DDS 2 and 3
 DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 OPERATORS = ("scripted", "page", "none")
-SIMULATED = "simulated"  # the driver of a device that `sim` answers for; every other one is `hardware`'s
 SIMULATED_TASK = "peg-insert"
 RESPAWN_DELAY_S = 2.0
 
@@ -80,6 +79,7 @@ class GraphOptions:
     record: str = ""
     bag: str = ""
     cameras: tuple[str, ...] | None = None  # None: the station's
+    randomize: str = ""  # what every episode draws anew: `all`, or aspects with commas between
     control_rate_hz: float = 0.0
     namespace: str = ""
     step_mode: str = "realtime"
@@ -100,11 +100,16 @@ def describe(options: GraphOptions) -> list[NodeSpec]:
     if options.operator not in OPERATORS:
         raise unknown_name("operator", options.operator, OPERATORS)
     station = load_station(options.station)
-    is_simulated = station.arm.driver == SIMULATED
+    is_simulated = station.is_simulated
     if options.operator == "scripted" and not is_simulated:
         raise ConfigError(f"the scripted operator knows simulated scenes only, {station.name} is real: page or none")
     options = replace(options, task=named_task(options.task, station))
-    nodes = [_spec(options, "sim.arm_node" if is_simulated else "hardware.arm_node", "arm")]
+    if is_simulated:
+        nodes = [_spec(options, "sim.arm_node", "arm", randomize=options.randomize)]
+    elif options.randomize:
+        raise ConfigError(f"randomize draws simulated scenes anew, {station.name} is real: leave it out")
+    else:
+        nodes = [_spec(options, "hardware.arm_node", "arm")]
     nodes += [_camera(options, station, name) for name in _cameras(options, station)]
     nodes.append(_arbiter(options))
     resets = {} if is_simulated else {"world_resets": False}
@@ -149,7 +154,7 @@ def _absolute(path: str) -> str:
 
 def named_task(task: str, station: StationSpec) -> str:
     """Return the task's name; left out it is peg-insert in simulation, and nothing on hardware."""
-    return task or (SIMULATED_TASK if station.arm.driver == SIMULATED else "")
+    return task or (SIMULATED_TASK if station.is_simulated else "")
 
 
 def expecting_all(nodes: Sequence[NodeSpec]) -> list[NodeSpec]:
@@ -173,7 +178,7 @@ def _camera(options: GraphOptions, station: StationSpec, name: str) -> NodeSpec:
     if station.camera(name).driver != SIMULATED:
         camera = _spec(options, "hardware.camera_node", name, camera=name)
         return replace(camera, required=False, respawn=True)
-    if station.arm.driver != SIMULATED:
+    if not station.is_simulated:
         raise ConfigError(
             f"camera {name} of {station.name} is simulated and the arm is not, so it has no scene to draw: "
             "give it a driver in the station file, or leave it out with --cameras"

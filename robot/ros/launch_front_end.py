@@ -34,6 +34,7 @@ DESCRIPTIONS = {
     "operator": "page, none, or in simulation scripted",
     "record": "folder of the episode store; empty not to record",
     "bag": "folder for bags (MCAP) of every topic; empty for none",
+    "randomize": "all, or aspects that every episode draws anew with commas between; empty for none",
     "cameras": "names with commas between; all of the station, or none",
     "control_rate_hz": "0.0 takes the station's",
     "namespace": "of the robot; empty for none",

@@ -38,7 +38,7 @@ class RecordConfig:
     lockstep: bool = False
     """Without the graph: the same tick, in one process, as fast as it goes; demonstrations only, no images."""
     randomize: bool = False
-    """Draw every episode's light, colours, camera poses, dynamics and latency anew; with --lockstep."""
+    """Draw every episode's light, colours, camera poses, dynamics and latency anew."""
     operator: Literal["scripted", "page"] = "scripted"
     """`page`: a person in a browser, who also starts and ends the episodes."""
     policy: Path | None = None
@@ -63,8 +63,6 @@ def run_record(config: RecordConfig) -> dict[str, Any]:
     config = replace(config, task=named_task(config.task, load_station(config.station)))
     if config.lockstep:
         return _record_lockstep(config)
-    if config.randomize:
-        raise ConfigError("--randomize needs --lockstep: the graph's camera processes know nothing of what is drawn")
     if config.policy is not None:
         examine_file(config.policy, load_station(config.station), cameras=config.cameras, execution=config.execution)
     nodes = describe(_options(config))
@@ -134,6 +132,7 @@ def _options(config: RecordConfig) -> GraphOptions:
         record=str(config.store),
         bag=str(config.bag or ""),
         cameras=config.cameras,
+        randomize="all" if config.randomize else "",
         script=script,
     )
 

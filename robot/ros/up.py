@@ -36,6 +36,8 @@ class UpConfig:
     """Folder for a bag (MCAP) of every topic, one per run."""
     cameras: tuple[str, ...] | None = None
     """Cameras to start; all of the station by default."""
+    randomize: str = ""
+    """What every episode draws anew: `all`, or some of light, colour, camera, dynamics, latency with commas between."""
     control_rate_hz: float = 0.0
     namespace: str = ""
     domain_id: int | None = None
@@ -100,6 +102,7 @@ def _options(config: UpConfig) -> GraphOptions:
         record=str(config.record or ""),
         bag=str(config.bag or ""),
         cameras=config.cameras,
+        randomize=config.randomize,
         control_rate_hz=config.control_rate_hz,
         namespace=config.namespace,
         page_port=config.page_port,

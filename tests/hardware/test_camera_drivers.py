@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ needs_sdk = pytest.mark.skipif(find_spec("pyrealsense2") is None, reason="pyreal
 
 
 def spec(driver: str, serial: str | None = None, **options: Any) -> CameraSpec:
-    return CameraSpec("front", "world", *POSE, 640, 480, 30.0, driver, options, serial)
+    return CameraSpec("front", "world", *POSE, 640, 480, 30.0, driver, options, serial=serial)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,9 @@ def test_drivers_are_found_by_name_and_a_wrong_one_names_the_nearest() -> None:
     ("camera", "told"),
     [
         (spec("realsense", "1", expsure_us=100.0), "camera front.*'expsure_us'.*did you mean 'exposure_us'"),
-        (spec("realsense", "1", depth="yes"), "depth: got 'yes', expected bool"),
+        (spec("realsense", "1", emitter="yes"), "emitter: got 'yes', expected bool"),
+        (replace(spec("uvc", path="/dev/null"), has_depth=True), "uvc has no depth"),
+        (replace(spec("ros_image", topic="/a"), has_depth=True), "depth_topic go together"),
         (spec("realsense", "1", sync_mode=5), "sync_mode is 5, allowed: 0"),
         (spec("realsense"), "by `serial`, and the station gives none"),
         (spec("uvc", path="/dev/null", fourcc="JPEGS"), "fourcc is 'JPEGS', allowed: four letters"),
@@ -111,7 +114,7 @@ def connected(camera: Camera) -> Iterator[Camera]:
 @pytest.fixture(scope="module")
 def depth_camera(recording: Path) -> Iterator[Camera]:
     pytest.importorskip("pyrealsense2")
-    yield from connected(make_camera(spec("realsense", recording=str(recording), depth=True)))
+    yield from connected(make_camera(replace(spec("realsense", recording=str(recording)), has_depth=True)))
 
 
 @needs_sdk

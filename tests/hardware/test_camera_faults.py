@@ -15,6 +15,7 @@ Maker = Callable[[str], CameraStandIn]
 ONE_EACH = {
     ("realsense", "ended", WAIT),
     ("realsense", "renumbered", RESTART),
+    ("realsense", "busy", RESET),
     ("realsense", "stop_blocked", RESET),
     ("realsense", "reset_refused", RENEW),
     ("realsense", "blocked", PROCESS),

@@ -182,3 +182,27 @@ def test_a_command_that_no_arm_may_follow_is_refused(
         with pytest.raises(ActionRejected, match="8 finite joints"):
             arm.command(begin[:7], np.zeros(7))
         assert arm.state is DeviceState.CONNECTED
+
+
+def test_late_commands_move_the_simulated_arm_as_much_later_as_was_drawn() -> None:
+    def positions(randomize: tuple[str, ...]) -> tuple[np.ndarray, float]:
+        clock = ManualClock(NS_PER_S)
+        world = SimWorld(STATION, make_task("reach"), randomize=randomize)
+        world.reset(5)
+        arm, seen = SimulatedArm(world, clock), []
+        with arm:
+            start = arm.read().position
+            for step in range(120):
+                clock.advance(MS)
+                seen.append(arm.read().position[0])
+                if step < 60:
+                    arm.command(start + 0.002 * step * np.eye(8)[0], np.zeros_like(start))
+        return np.array(seen), world.command_latency_s
+
+    plain, nothing = positions(())
+    late, latency_s = positions(("latency",))
+    steps = round(latency_s * 1000)
+    assert nothing == 0.0 and steps > 4
+    np.testing.assert_array_equal(late[:steps], plain[0])
+    np.testing.assert_allclose(late[steps + 2 :], plain[2:-steps], atol=0.004)
+    assert np.abs(late[10:60] - plain[10:60]).max() > 0.005, "it made no difference"

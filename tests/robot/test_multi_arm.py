@@ -9,6 +9,7 @@ import yaml
 
 from robot import ownership
 from robot.errors import ConfigError
+from robot.kinematics.multi_arm import ArmClearance
 from robot.motion import make_action_space, make_filter, make_kinematics
 from robot.record import Clip
 from robot.safety import REJECTING
@@ -170,3 +171,38 @@ def test_a_side_that_is_not_named_moves_nothing(name: str) -> None:
         executed, owner = person.drive(name, (0.0, 0.0, -0.1), 0.02)
     assert owner is Owner.HUMAN
     np.testing.assert_allclose(executed, HOME, atol=1e-9)
+
+
+def too_near() -> Array:
+    """Return joints in which the hands are nearer than their margin, without touching."""
+    parts = []
+    for arm, kinematics, x in zip(PAIR.sides, make_kinematics(PAIR).sides, (0.615, 0.735), strict=True):
+        parts += [kinematics.inverse(np.array([x, 0.0, 0.3]), arm.home, iterations=60), [0.04]]
+    return np.concatenate(parts)
+
+
+def towards(q: Array, left_m: float, right_m: float) -> Array:
+    """Return the joints after both tcps have moved along x."""
+    action = CELL.actions.from_joints(q) + np.array([left_m, 0, 0, 0, right_m, 0, 0, 0])
+    joints = CELL.actions.to_joints(action, q)
+    assert joints is not None
+    return joints
+
+
+@pytest.mark.parametrize(("left_m", "right_m"), [(-0.002, 0.002), (-0.002, 0.0), (0.0, 0.002)])
+def test_arms_that_are_too_near_may_leave(left_m: float, right_m: float) -> None:
+    q = too_near()
+    still = CELL.filter.start(q)
+    moved, clips = CELL.filter.step(still, towards(q, left_m, right_m))
+    assert not clips & Clip.ARMS_NEAR
+    assert moved.step.any()
+
+
+@pytest.mark.parametrize(("left_m", "right_m"), [(0.002, -0.002), (0.002, 0.0), (0.0, -0.002)])
+def test_arms_that_are_too_near_come_no_nearer(left_m: float, right_m: float) -> None:
+    q = too_near()
+    moved, clips = CELL.filter.step(CELL.filter.start(q), towards(q, left_m, right_m))
+    assert clips & Clip.ARMS_NEAR
+    gap = ArmClearance(PAIR, 0.0, 0.0)
+    assert gap.clearance(moved.position) >= gap.clearance(q)
+    np.testing.assert_allclose(moved.position, q, atol=1e-4)  # what is left is of the redundant joint
