@@ -9,6 +9,7 @@ import resource
 from dataclasses import dataclass
 
 PRIORITY = 20  # of 1 to 99: above every ordinary thread, below the kernel's own interrupt threads at 50
+BESIDE = 10  # for threads beside it in one interpreter: who holds Python's lock must not wait for other programs either
 NICE = -10
 MCL_CURRENT, MCL_FUTURE = 1, 2  # of <sys/mman.h>
 
@@ -22,9 +23,12 @@ class RealTime:
     advice: str = ""
 
 
-def ask_for_real_time() -> RealTime:
-    """Ask for the calling thread: fixed priority, else a better nice value; and for the process: its memory locked."""
-    scheduling, locked = _schedule(), _lock_memory()
+def ask_for_real_time(priority: int = PRIORITY) -> RealTime:
+    """Ask for the calling thread: fixed priority, else a better nice value; and for the process: its memory locked.
+
+    Threads that the calling one starts afterwards have the same.
+    """
+    scheduling, locked = _schedule(priority), _lock_memory()
     wanted = []
     if scheduling != "fifo":
         wanted.append("rtprio 20")
@@ -34,9 +38,9 @@ def ask_for_real_time() -> RealTime:
     return RealTime(scheduling, locked, advice)
 
 
-def _schedule() -> str:
+def _schedule(priority: int) -> str:
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))  # 0: this thread
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))  # 0: this thread
     except OSError:
         try:
             os.setpriority(os.PRIO_PROCESS, 0, NICE)

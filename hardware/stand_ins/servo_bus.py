@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hardware.arm_drivers import arm_options
+from hardware.real_time import ask_for_real_time
 from hardware.servo_options import ServoBusOptions, TickMap
 from hardware.stand_ins.emulated_servo import EmulatedServo
 from robot.errors import ConfigError, unknown_name
@@ -242,6 +243,7 @@ def run(family: Any, driver: str) -> int:
     if station.arm.driver != driver:
         raise ConfigError(f"{station.name} has an arm of driver {station.arm.driver}; this stands in for {driver}")
     line = Line(given.link)
+    ask_for_real_time()  # servos do not wait for the programs of the machine that asks them
     print(json.dumps({"port": str(given.link)}), flush=True)
     serve(family(station, arm_options(station, ServoBusOptions)), line, sys.stdin, sys.stdout)
     return 0
