@@ -9,8 +9,10 @@ VENV ?= .venv$(if $(filter-out core,$(SET)),-$(SET))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 && echo $$p && break; done)
 
+# What vendors make for their devices: tested in the sets of versions that are Tandem's own.
+SDKS := realsense,dynamixel,feetech,franka,franka-sim,
 # A sourced ROS brings its own rclpy; Meta-World, Gymnasium-Robotics and lerobot come only with a set that pins them.
-EXTRAS := learn,kinematics,$(if $(ROS_DISTRO),,ros,)operator,bags,hdf5,$(shell \
+EXTRAS := learn,kinematics,$(if $(ROS_DISTRO),,ros,)operator,bags,hdf5,$(if $(filter core newest,$(SET)),$(SDKS))$(shell \
 	sed -n 's/^\(metaworld\|lerobot\|gymnasium-robotics\)==.*/\1,/p' $(CONSTRAINTS))dev
 empty :=
 EXTRAS := $(subst $(empty) $(empty),,$(EXTRAS))

@@ -73,11 +73,12 @@ class PlainUnet(nn.Module):
         return block.conv2(scale * block.conv1(maps) + bias) + block.residual_conv(maps)
 
 
-def make_scheduler(train_steps: int, spacing: str) -> DDIMScheduler:
+def make_scheduler(train_steps: int, spacing: str, prediction: str = "epsilon") -> DDIMScheduler:
     return DDIMScheduler(
         num_train_timesteps=train_steps,
         beta_schedule="squaredcos_cap_v2",
         timestep_spacing=spacing,  # pyright: ignore[reportArgumentType]
+        prediction_type="v_prediction" if prediction == "v" else prediction,  # pyright: ignore[reportArgumentType]
     )
 
 

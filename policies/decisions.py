@@ -88,12 +88,20 @@ def decision_layout(state: int, action: int) -> dict[str, int]:
     return {"state": state, "action": action, "reward": 0, "discount": 0, "next_state": state, "returns": 0, "key": 0}
 
 
-def store(replay: Replay, transitions: Iterable[tuple[Transition, float]], first_key: int = 0) -> list[int]:
-    """Append transitions with their returns; the key of a row is its place in the ring, counted from `first_key`."""
+def store(
+    replay: Replay,
+    transitions: Iterable[tuple[Transition, float]],
+    first_key: int = 0,
+    beside: Mapping[str, np.ndarray | float] | None = None,
+) -> list[int]:
+    """Append transitions with their returns, and `beside` with each; return the keys of the rows.
+
+    The key of a row is its place in the ring, counted from `first_key`.
+    """
     keys = []
     for transition, returns in transitions:
         keys.append(first_key + replay.added % len(replay.rows))
-        replay.add(**vars(transition), returns=returns, key=keys[-1])
+        replay.add(**vars(transition), returns=returns, key=keys[-1], **(beside or {}))
     return keys
 
 

@@ -26,23 +26,34 @@ KEYPOINTS = 32
 class ObservationEncoder(nn.Module):
     """Concatenates the flat state and the features of every camera; without cameras it is the state itself.
 
+    Of several observations (`obs_horizon` > 1) come first all states, oldest first, then camera by camera its features.
     While training every image is cropped at random (one offset per image), otherwise in the middle.
     """
 
     archive: Tensor
 
-    def __init__(self, shapes: Shapes, config: Any, archive: Tensor | None = None) -> None:
+    def __init__(self, shapes: Shapes, config: Any, archive: Tensor | None = None, *, pooled: bool = True) -> None:
+        """Build the encoder.
+
+        Args:
+            shapes: of the observation's fields.
+            config: a `policies.steerable.BaseConfig`.
+            archive: holds a frozen image encoder.
+            pooled: one vector per camera; else one of `image_features` numbers for each place in its last feature
+                map, `grids` being the (height, width) of these maps. A frozen encoder gives one vector in any case.
+        """
         super().__init__()
         names = cameras(shapes)
-        self.state = state_size(shapes)
-        self.size = self.state + len(names) * config.image_features
+        self.steps = config.obs_horizon
+        self.state = self.steps * state_size(shapes)
+        self.grids = dict.fromkeys(names, (1, 1))
         self.crop_share, self.depth_range_m = config.crop_share, config.depth_range_m
         self.has_depth = {name: DEPTH + name in shapes for name in names}
         if extra := [name for name in image_shapes(shapes) if name.partition("/")[2] not in names]:
             raise ConfigError(
                 f"depth without colour: {extra} need {[IMAGE + name.partition('/')[2] for name in extra]}"
             )
-        if not self.size:
+        if not self.state and not names:
             raise ConfigError("the policy reads nothing: give it vectors or images")
         self._frozen: list[nn.Module] = []  # in a list: neither trained, nor saved by its tensors
         self.cameras = nn.ModuleDict()
@@ -54,13 +65,28 @@ class ObservationEncoder(nn.Module):
             make = resnet18 if config.encoder == "resnet18" else small_backbone
             for name in names:
                 backbone, channels = make(3 + self.has_depth[name])
-                self.cameras[name] = SpatialFeatures(backbone, channels, config.image_features)
+                head = SpatialFeatures if pooled else FeatureMap
+                self.cameras[name] = head(backbone, channels, config.image_features)
+                if not pooled:
+                    side = self._side_of(shapes[IMAGE + name][1])
+                    with torch.no_grad():
+                        maps = backbone(torch.zeros(1, 3 + self.has_depth[name], side, side))
+                    self.grids[name] = (maps.shape[-2], maps.shape[-1])
+        places = sum(height * width for height, width in self.grids.values())
+        self.size = self.state + self.steps * places * config.image_features
 
     def forward(self, states: Tensor, images: Mapping[str, Tensor]) -> Tensor:
-        """Return features (batch, size) of states (batch, state) and images (batch, H, W, 3), depth (batch, H, W)."""
+        """Return features (batch, size) of states (batch, state) and images (batch, H, W, 3), depth (batch, H, W).
+
+        With obs_horizon > 1 each of them has the axis of time behind that of the batch.
+        """
+        if self.steps > 1:
+            states = states.flatten(1)
+            images = {name: values.flatten(0, 1) for name, values in images.items()}
         if not self.cameras:
             return states
-        return torch.cat([states, *(head(self.pixels(name, images)) for name, head in self.cameras.items())], dim=-1)
+        seen = [head(self.pixels(name, images)) for name, head in self.cameras.items()]
+        return torch.cat([states, *(part.reshape(len(states), -1) for part in seen)], dim=-1)
 
     def pixels(self, name: str, images: Mapping[str, Tensor]) -> Tensor:
         """Return what a camera's layers read: cropped pixels (batch, channels, side, side), or frozen features."""
@@ -70,12 +96,16 @@ class ObservationEncoder(nn.Module):
         if self.has_depth[name] and not self._frozen:
             metres = images[DEPTH + name].float()[:, None] / 1000.0
             pixels = torch.cat([pixels, (metres / self.depth_range_m).clamp(0.0, 1.0)], dim=1)
-        pixels = crop(pixels, max(1, round(self.crop_share * pixels.shape[-1])), at_random=self.training)
+        pixels = crop(pixels, self._side_of(pixels.shape[-1]), at_random=self.training)
         if not self._frozen:
             return pixels
         resized = functional.interpolate(pixels, (self._side, self._side), mode="bilinear", antialias=True)
         with torch.no_grad():
             return self._frozen[0](resized).flatten(1)
+
+    def _side_of(self, width: int) -> int:
+        """Return the side of what is cut out of images of a width [pixels]."""
+        return max(1, round(self.crop_share * width))
 
 
 class SpatialFeatures(nn.Module):
@@ -89,6 +119,19 @@ class SpatialFeatures(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.head(spatial_softmax(self.keypoints(self.backbone(pixels))).flatten(1))
+
+
+class FeatureMap(nn.Module):
+    """A convolutional backbone and a 1 x 1 convolution: one vector for each place of the map, row by row."""
+
+    def __init__(self, backbone: nn.Module, channels: int, features: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.project = nn.Conv2d(channels, features, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return vectors, shape (batch, height * width, features)."""
+        return self.project(self.backbone(pixels)).flatten(2).transpose(1, 2)
 
 
 def spatial_softmax(maps: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from robot import preflight
 from robot.chunk_runner import ChunkRunner
 from robot.errors import ConfigError
 from robot.evaluation import Success
+from robot.observation_history import repeated
 from robot.policy import Policy, PolicySpec
 from robot.types import NS_PER_S
 
@@ -89,7 +90,7 @@ def show_fit(env: Env, policy: Policy, execution: str = "", seed: int = 0) -> No
     assert isinstance(box, spaces.Box)
     low, high = box.low.astype(np.float64), box.high.astype(np.float64)
     policy.reset()
-    chunk = policy.act(env.reset(seed=seed)[0])
+    chunk = policy.act(repeated(env.reset(seed=seed)[0], policy.spec.obs_horizon))
     policy.reset()
     preflight.check_chunk(chunk, policy.spec, low, high)
     print(preflight.chunk_table(chunk, policy.spec, low, high), flush=True)

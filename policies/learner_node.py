@@ -25,10 +25,9 @@ from policies.replay import Replay
 from policies.residual_policy import BaseQueue, ResidualPolicy
 from policies.served_policy import Weights, file_hash
 from policies.tick_source import TickSource
-from robot.action_space import ActionSpace
 from robot.applied_join import Applied, AppliedJoin
 from robot.errors import CheckpointMismatch, ConfigError
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_action_space
 from robot.ros import topics
 from robot.ros.messages import from_joint_state, from_stamp, read_frame_id, to_json
 from robot.ros.node import Diagnosis, Level, NodeParameters, RobotNode, run_node
@@ -75,7 +74,7 @@ class LearnerNode(RobotNode[LearnerParameters]):
         self._policy.actor = self._learner.actor
         self._out = Path(self.parameters.out).absolute()
         self._out.mkdir(parents=True, exist_ok=True)
-        self._join = AppliedJoin(ActionSpace(self.station, ArmKinematics(self.station)).from_joints)
+        self._join = AppliedJoin(make_action_space(self.station).from_joints)
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._updates, self._owed, self._version, self._metrics = 0, self._config.critic_only_updates, 0, {}
         self._weights = self.publisher(topics.LEARNER_WEIGHTS)

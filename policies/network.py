@@ -8,14 +8,19 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from robot.errors import ConfigError
 
-def mlp(sizes: Sequence[int], *, layer_norm: bool = False) -> nn.Sequential:
-    """Build Linear (LayerNorm) ReLU blocks; the last layer is linear. `sizes` has input, hidden and output widths."""
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+def mlp(sizes: Sequence[int], *, layer_norm: bool = False, activation: str = "relu") -> nn.Sequential:
+    """Build Linear (LayerNorm) activation blocks; the last is linear. `sizes`: input, hidden and output widths."""
     layers: list[nn.Module] = []
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(inputs, outputs))
         if index < len(sizes) - 2:
-            layers += [nn.LayerNorm(outputs), nn.ReLU()] if layer_norm else [nn.ReLU()]
+            layers += [nn.LayerNorm(outputs)] if layer_norm else []
+            layers.append(ACTIVATIONS[activation]())
     return nn.Sequential(*layers)
 
 
@@ -48,6 +53,23 @@ class SinusoidalTime(nn.Module):
     def forward(self, times: Tensor) -> Tensor:
         angles = times[..., None] * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def sinusoidal_plane(height: int, width: int, size: int) -> Tensor:
+    """Return positions of the places of a map, row by row, shape (height * width, size): half for y, half for x.
+
+    Each axis runs to 2 pi whatever its length (Carion et al. 2020); `size` is a multiple of 4.
+    """
+    if size % 4:
+        raise ConfigError(f"positions in a plane need a width that is a multiple of 4, got {size}")
+    frequencies = 10_000.0 ** (-torch.arange(size // 4) / (size // 4))
+
+    def axis(length: int) -> Tensor:
+        angles = (torch.arange(1, length + 1) * (2.0 * math.pi / length))[:, None] * frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+    y, x = axis(height)[:, None].expand(-1, width, -1), axis(width)[None].expand(height, -1, -1)
+    return torch.cat([y, x], dim=-1).flatten(0, 1)
 
 
 def polyak(target: Sequence[Tensor], live: Sequence[Tensor], tau: float) -> None:

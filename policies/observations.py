@@ -49,8 +49,9 @@ def flatten(observation: Mapping[str, np.ndarray], shapes: Shapes) -> np.ndarray
 
 def flatten_batch(observations: Mapping[str, np.ndarray], shapes: Shapes) -> np.ndarray:
     """Concatenate vectors with one leading batch axis to shape (batch, state_size)."""
-    names = vector_shapes(shapes)
-    return np.concatenate([np.reshape(observations[name], (len(observations[name]), -1)) for name in names], axis=1)
+    count = len(next(iter(observations.values())))
+    parts = [np.reshape(_field(observations, name, shapes), (count, -1)) for name in vector_shapes(shapes)]
+    return np.concatenate([np.zeros((count, 0)), *parts], axis=1, dtype=np.float64)
 
 
 def unflatten(state: np.ndarray, shapes: Shapes) -> dict[str, np.ndarray]:

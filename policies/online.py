@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,11 @@ class OnlineConfig:
 class OnlineSource:
     """Makes one decision in the world, then hands out one batch per control step of it. `progress` counts those steps.
 
-    A batch holds `rows` rows, demonstrations interleaved, for the learner to slice.
+    A batch holds `rows` rows, demonstrations interleaved, for the learner to slice. `beside` names further fields of
+    the replay and their widths, 0 in demonstrations.
     """
+
+    beside: Mapping[str, int] = MappingProxyType({})
 
     def __init__(
         self,
@@ -89,13 +93,13 @@ class OnlineSource:
         demonstrations: Demonstrations | None = None,
     ) -> None:
         decisions = config.decisions()
-        layout = decision_layout(state_size(shapes), len(limits.half) * decisions.steps)
+        layout = decision_layout(state_size(shapes), len(limits.half) * decisions.steps) | dict(self.beside)
         self.config, self.rows, self.progress, self._owed = config, rows, 0, 0
         self._early_left = config.warmup_updates
         trajectories = [] if demonstrations is None else demonstrations.trajectories
         cut = [pair for trajectory in trajectories for pair in decisions.cut(trajectory, states, limits)]
         self.demos = Replay(layout, max(len(cut), 1))
-        store(self.demos, cut)
+        store(self.demos, cut, beside=dict.fromkeys(self.beside, 0.0))
         self.online = Replay(layout, config.replay_capacity)
         self.collector = DecisionCollector(env, shapes, states, limits, decisions, seed)
         self.rng = np.random.default_rng([seed, 1])

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from policies.checkpoint import load_policy
+from policies.observations import DEPTH, IMAGE, is_image
 from policies.served_policy import ServedPolicy, Weights, in_real_time, load_verified
 from robot import preflight
 from robot.chunk_runner import ChunkRunner
 from robot.clock import RateKeeper
 from robot.errors import CheckpointMismatch, ConfigError
+from robot.observation_history import repeated
 from robot.ros import topics
 from robot.ros.messages import MessageRefused, from_json, to_chunk, to_chunk_info, to_count
 from robot.ros.node import Diagnosis, Level, NodeParameters, RobotNode, run_node
@@ -22,7 +24,6 @@ from robot.worlds import Interface
 
 ALIVE_HZ = 20.0
 HUNG_S = 0.3  # an inference loop without progress for so long counts as dead
-IMAGE = "image/"
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class PolicyNode(RobotNode[PolicyParameters]):
         self._episode = ""
         self._was_blind = self._fits = False
         self._progress_s, self._busy_ms, self._chunks, self._refused_weights = time.monotonic(), 0.0, 0, 0
-        cameras, size = self._images()
+        cameras, depths, size = self._images()
         self._chunk_topic = self.publisher(topics.ACTION_CHUNK)
         self._info_topic = self.publisher(topics.CHUNK_INFO)
         self._alive = self.publisher(topics.POLICY_ALIVE)
-        self._streams = Streams(self, cameras=cameras, image_size=size)
+        self._streams = Streams(self, cameras=cameras, depths=depths, image_size=size)
         self.subscribe(topics.AUTHOR, self._on_author)
         self.subscribe(topics.LEARNER_WEIGHTS, self._on_weights)
         self.start_thread("infer", self._infer)
@@ -65,12 +66,13 @@ class PolicyNode(RobotNode[PolicyParameters]):
         if not self.is_barrier:
             self.start_thread("alive", self._say_alive)
 
-    def _images(self) -> tuple[list[str], int]:
-        """Return the cameras that the policy looks through, and the side of their square images [pixels]."""
-        shapes = {n.removeprefix(IMAGE): s for n, s in self._spec.observation_shapes.items() if IMAGE in n}
-        if any(len(shape) != 3 or shape[0] != shape[1] for shape in shapes.values()) or len(set(shapes.values())) > 1:
+    def _images(self) -> tuple[list[str], list[str], int]:
+        """Return the cameras whose colour and whose depth the policy sees, and the side of their images [pixels]."""
+        shapes = {name: shape for name, shape in self._spec.observation_shapes.items() if is_image(name)}
+        if len({side for shape in shapes.values() for side in shape[:2]}) > 1:
             raise CheckpointMismatch(f"the graph gives square images of one size, the policy wants {shapes}")
-        return list(shapes), next(iter(shapes.values()))[0] if shapes else 0
+        colors, depths = ([n.removeprefix(kind) for n in shapes if n.startswith(kind)] for kind in (IMAGE, DEPTH))
+        return colors, depths, next(iter(shapes.values()))[0] if shapes else 0
 
     def _make_runner(self) -> ChunkRunner:
         return ChunkRunner(self._served, self.parameters.execution, in_real_time=not self.is_barrier)
@@ -85,7 +87,7 @@ class PolicyNode(RobotNode[PolicyParameters]):
         self._check(replace(known, observation_shapes={name: v.shape for name, v in observation.values.items()}))
         if not self.is_barrier:
             low, high = self.station.action_low, self.station.action_high
-            chunk = self._served.act(observation.values)
+            chunk = self._served.act(repeated(observation.values, self._spec.obs_horizon))
             self._served.reset()
             preflight.check_chunk(chunk, self._spec, low, high)
             print(preflight.chunk_table(chunk, self._spec, low, high), flush=True)

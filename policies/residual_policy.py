@@ -130,6 +130,11 @@ class ResidualPolicy:
         limits: ActionLimits,
         config: ResidualConfig,
     ) -> None:
+        if base.spec.obs_horizon > 1:
+            raise ConfigError(
+                f"the base sees {base.spec.obs_horizon} observations; a residual is learned on bases that see one: "
+                "train the base with obs_horizon=1"
+            )
         self.base, self.actor, self.states, self.limits, self.config = base, actor, states, limits, config
         self.spec = replace(base.spec, execution_horizon=1, execution="receding")
         self.queue = BaseQueue(base)

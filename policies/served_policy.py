@@ -10,6 +10,7 @@ import numpy as np
 from policies.checkpoint import load_policy
 from robot.chunk_runner import ask_after
 from robot.errors import CheckpointMismatch
+from robot.observation_history import repeated
 from robot.policy import ActionChunk, Policy, PolicySpec
 from robot.types import Array
 
@@ -83,7 +84,8 @@ class ServedPolicy:
 
     def warm_up(self) -> None:
         """Answer once for nothing: the first inference of a process takes far longer than all others."""
-        self._policy.act({name: np.zeros(shape) for name, shape in self.spec.observation_shapes.items()})
+        nothing = {name: np.zeros(shape) for name, shape in self.spec.observation_shapes.items()}
+        self._policy.act(repeated(nothing, self.spec.obs_horizon))
         self._policy.reset()
 
     def act(self, observation: Mapping[str, np.ndarray]) -> ActionChunk:
@@ -91,10 +93,10 @@ class ServedPolicy:
         self._take_offer()
         return self._signed(self._policy.act(observation))
 
-    def act_after(self, observation: Mapping[str, np.ndarray], prefix: Array) -> ActionChunk:
-        """Answer with the frozen actions handed on where the policy can begin with them."""
+    def act_after(self, observation: Mapping[str, np.ndarray], planned: Array, frozen: int) -> ActionChunk:
+        """Answer with what is planned handed on where the policy can continue it."""
         self._take_offer()
-        return self._signed(ask_after(self._policy, observation, prefix))
+        return self._signed(ask_after(self._policy, observation, planned, frozen))
 
     def _take_offer(self) -> None:
         offer, self._offer = self._offer, None

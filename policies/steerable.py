@@ -7,7 +7,7 @@ class is the whole policy of every family; families differ in their network only
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from policies.checkpoint import PolicyContent, check_tensors
 from policies.data.chunks import ChunkBatch
+from policies.inpainting import soft_mask
 from policies.normalization import ActionLimits, StateNormalizer
 from policies.observations import flatten, flatten_batch, images_of
 from robot.errors import CheckpointMismatch, ConfigError
@@ -31,6 +32,7 @@ class BaseConfig:
 
     action_horizon: int = 16
     execution_horizon: int = 16
+    obs_horizon: int = 1  # observations seen, the present one included
     steps: int = 4000
     batch_size: int = 256
     learning_rate: float = 1e-3
@@ -57,6 +59,8 @@ class BaseConfig:
             raise ConfigError(
                 f"execution_horizon {self.execution_horizon} must lie in 1..action_horizon ({self.action_horizon})"
             )
+        if self.obs_horizon < 1:
+            raise ConfigError(f"obs_horizon is {self.obs_horizon}, it must be 1 or more")
         _one_of("sampling", self.sampling, ("prior", "mean"))
         _one_of("encoder", self.encoder, ENCODERS)
         _one_of("precision", self.precision, ("float32", "bfloat16"))
@@ -87,6 +91,15 @@ class PolicyNetwork(Protocol):
 
     def loss(self, batch: ChunkBatch) -> Tensor:
         """Return the mean loss of a batch; padded steps count nothing. Draws from torch's global generator."""
+        ...
+
+
+@runtime_checkable
+class ContinuingNetwork(Protocol):
+    """A network whose chunk can lean to another one while it is being decoded."""
+
+    def decode_after(self, features: Tensor, noise: Tensor, planned: Tensor, weights: Tensor) -> Tensor:
+        """Return chunks as `decode`, drawn to `planned` by `weights`, shape (action_horizon, 1), of 0 to 1."""
         ...
 
 
@@ -123,7 +136,10 @@ class SteerablePolicy:
         self._asked = 0
 
     def encode(self, states: np.ndarray, images: Mapping[str, np.ndarray] | None = None) -> Tensor:
-        """Return features, shape (batch, ...), of flat states (batch, state) and images (batch, H, W[, 3])."""
+        """Return features, shape (batch, ...), of flat states (batch, state) and images (batch, H, W[, 3]).
+
+        With obs_horizon > 1 states are (batch, obs_horizon, state), images (batch, obs_horizon, H, W[, 3]).
+        """
         if self.network.training:
             self.network.eval()
         tensors = {name: torch.from_numpy(np.ascontiguousarray(image)) for name, image in (images or {}).items()}
@@ -177,9 +193,17 @@ class SteerablePolicy:
         return self.postprocess(self.decode(self.encode(states, images), noise))
 
     def act_batch(self, observations: Mapping[str, np.ndarray], noise: Tensor | None = None) -> np.ndarray:
-        """Return chunks for observations with a leading batch axis."""
-        shapes = self.spec.observation_shapes
-        return self.act_states(flatten_batch(observations, shapes), images_of(observations, shapes), noise)
+        """Return chunks for observations with a leading batch axis, before that of time if obs_horizon > 1."""
+        return self.act_states(*self._flat(observations), noise)
+
+    def _flat(self, observations: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return states and images of a batch, as `encode` takes them."""
+        shapes, steps = self.spec.observation_shapes, self.spec.obs_horizon
+        images = images_of(observations, shapes)
+        if steps == 1:
+            return flatten_batch(observations, shapes), images
+        each = ({name: values[:, step] for name, values in observations.items()} for step in range(steps))
+        return np.stack([flatten_batch(one, shapes) for one in each], axis=1), images
 
     def act(self, observation: Mapping[str, np.ndarray], noise: np.ndarray | None = None) -> ActionChunk:
         """Return the chunk for one observation, and in its groups the noise it was decoded from.
@@ -188,13 +212,57 @@ class SteerablePolicy:
             observation: arrays without a batch axis.
             noise: shape `noise_spec[0]`, to steer by; None: as `config.sampling` says.
         """
+        states, images, drawn = self._asked_for(observation, noise)
+        return self._answer(self.act_states(states, images, drawn)[0], drawn)
+
+    def act_after(
+        self,
+        observation: Mapping[str, np.ndarray],
+        planned: np.ndarray,
+        frozen: int,
+        noise: np.ndarray | None = None,
+    ) -> ActionChunk:
+        """Return a chunk that begins with the first `frozen` actions of `planned` and leans to the rest of them.
+
+        A family whose network has no `decode_after` answers as it always does; its runner freezes the beginning.
+
+        Args:
+            observation: arrays without a batch axis.
+            planned: actions in station units, shape (points >= frozen, action_dim), for the chunk's first points.
+            frozen: how many of them will be executed whatever the answer is.
+            noise: as in `act`.
+        """
+        if not isinstance(self.network, ContinuingNetwork):
+            return self.act(observation, noise)
+        states, images, drawn = self._asked_for(observation, noise)
+        assert drawn is not None
+        count = min(len(planned), self.spec.action_horizon)
+        towards = torch.zeros(1, self.spec.action_horizon, len(self.spec.action_names))
+        towards[0, :count] = torch.from_numpy(self.actions.normalize(planned[:count]))
+        weights = soft_mask(frozen, count, self.spec.action_horizon)
+        with torch.no_grad():  # not inference mode: the solver differentiates
+            decoded = self.network.decode_after(self.encode(states, images), drawn, towards, weights)
+        actions = self.postprocess(decoded)[0]
+        actions[:frozen] = planned[:frozen]
+        return self._answer(actions, drawn)
+
+    def _asked_for(
+        self, observation: Mapping[str, np.ndarray], noise: np.ndarray | None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray], Tensor | None]:
+        """Return states, images and noise of one observation, each with a batch axis, and count the question."""
         shapes = self.spec.observation_shapes
-        states = flatten(observation, shapes)[None]
-        images = {name: image[None] for name, image in images_of(observation, shapes).items()}
+        if self.spec.obs_horizon == 1:
+            states = flatten(observation, shapes)[None]
+            images = {name: image[None] for name, image in images_of(observation, shapes).items()}
+        else:
+            states, images = self._flat({name: values[None] for name, values in observation.items()})
         drawn = self.draw_noise(states, images) if noise is None else torch.from_numpy(np.float32(noise))[None]
         self._asked += 1
-        groups = {} if drawn is None else {NOISE_GROUP: drawn[0].numpy()}
-        return ActionChunk(self.act_states(states, images, drawn)[0], 1.0 / self.spec.rate_hz, groups=groups)
+        return states, images, drawn
+
+    def _answer(self, actions: np.ndarray, noise: Tensor | None) -> ActionChunk:
+        groups = {} if noise is None else {NOISE_GROUP: noise[0].numpy()}
+        return ActionChunk(actions, 1.0 / self.spec.rate_hz, groups=groups)
 
     def content(self) -> PolicyContent:
         return PolicyContent(

@@ -24,6 +24,7 @@ class ActionSpace:
         self._kinematics = kinematics
         self._cartesian = station.action.space == "tcp_position"
         self.low, self.high = station.action_low, station.action_high
+        self.grippers = slice(-1, None)  # where grippers are in an action
         self._reach_m = station.safety.tcp_speed_m_s * station.period_s * (1.0 - 1e-6)
 
     def from_joints(self, q: Array) -> Array:
@@ -68,11 +69,15 @@ class ActionSpace:
         joints[:-1], joints[-1] = found, action[3]
         return joints
 
-    def jog(self, action: Array, twist: Array, q: Array, duration_s: float) -> Array:
-        """Return the action after moving the tcp with a twist (base frame) for a while."""
+    def jog(self, action: Array, twist: Array, q: Array, duration_s: float, side: str = "") -> Array:
+        """Return the action after moving the tcp with a twist (cell's frame) for a while; there is one side only."""
         moved = action.copy()
         if self._cartesian:
             moved[:3] += twist[:3] * duration_s  # the orientation is not part of this action space
         else:
             moved[:-1] += self._kinematics.twist_to_velocity(twist, q) * duration_s
         return np.clip(moved, self.low, self.high)
+
+    def gripper(self, side: str) -> int | None:
+        """Return where the gripper is in an action; there is one side only."""
+        return len(self.low) - 1

@@ -13,9 +13,8 @@ import numpy as np
 from robot.clock import Clock, MonotonicClock
 from robot.devices import Arm, DeviceState, JointReading
 from robot.errors import RobotError
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_filter
 from robot.record import Clip
-from robot.safety import SafetyFilter
 from robot.servo import Servo, ServoLimits, ServoState
 from robot.specs import StationSpec
 from robot.types import NS_PER_S, Array, Command
@@ -43,11 +42,11 @@ class ArmControl:
         self.arm = arm
         self.clips: Counter[str] = Counter()  # changes to setpoints, by kind
         self.reason = NEVER_RESET
-        self._period_s = 1.0 / station.arm.state_rate_hz
+        self._period_s = 1.0 / station.state_rate_hz
         self._clock = clock or MonotonicClock()
         self._limits = ServoLimits()
         self._servo = Servo(station.period_s, self._limits)
-        self._filter = SafetyFilter(station, ArmKinematics(station), self._period_s, bend_s=station.period_s)
+        self._filter = make_filter(station, self._period_s, bend_s=station.period_s)
         self._lock = threading.RLock()
         self._fault = ""
         self._estop = False
@@ -56,6 +55,8 @@ class ArmControl:
         self._behind = 0.0
         self._stepped_ns = self._clock.now_ns()
         self._still = 0  # reads without progress of the device
+        self._is_engaged = False  # the arm is sent nothing, not even to stay, before it was released for the first time
+        self._stood_by = -1  # the reading that it last stood by at
         self._limited_ns = -NS_PER_S
         self._reading = arm.read()
         self._filtered = self._filter.start(self._reading.position)
@@ -85,12 +86,24 @@ class ArmControl:
                 return False, "the emergency stop is pressed: release it first"
             if self.is_stale:
                 return False, "the arm's state is stale: is it powered and connected?"
-            if self.arm.state is DeviceState.FAULT:
-                self.arm.recover()
+            if self.arm.mismatches:
+                return False, "this arm is not the one of the station file: " + "; ".join(self.arm.mismatches)
+            if self.arm.state is DeviceState.FAULT and (reason := self._recover()):
+                return False, reason
+            self._is_engaged = True
             self._fault, self.reason = "", ""
             self._rebase()
             self._servo.reset(self._reading.position, self._clock.now_ns() / NS_PER_S)
             return True, "commands are followed again, from where the arm is"
+
+    def _recover(self) -> str:
+        """Let the arm leave its fault; return why it cannot."""
+        try:
+            self.arm.recover()
+            self._reading = self.arm.read()
+        except RobotError as error:
+            return f"the arm does not recover: {error}"
+        return ""
 
     def restart(self, reading: JointReading) -> None:
         """Go on from joints that were placed anew (a scene reset); a latch, a stop or a fault stays."""
@@ -145,7 +158,7 @@ class ArmControl:
         if self.is_stale:
             return self._fail("stale", f"the arm sent nothing new for {self._still} periods")
         if self.arm.state is DeviceState.FAULT:
-            return self._fail("device", "the arm reports a fault")
+            return self._fail("device", self.arm.fault or "the arm reports a fault")
         self._filtered, straying = self._filter.track(self._filtered, reading.position, now_ns)
         if straying:
             self._fail("tracking", "the arm does not follow its setpoint: is it blocked?")
@@ -172,11 +185,24 @@ class ArmControl:
             self._seq = command.seq
 
     def _move(self, now_ns: int) -> None:
+        if not self._is_engaged:
+            self._stand_by()
+            return
         target = self._servo.setpoint(now_ns / NS_PER_S)
         self._filtered, clips = self._filter.step(self._filtered, target)
         self._count(clips, now_ns)
         self._behind = float(np.abs(target - self._filtered.position).max())
-        self.arm.command(self._filtered.position, self._filtered.step / self._period_s)
+        try:
+            self.arm.command(self._filtered.position, self._filtered.step / self._period_s)
+        except RobotError as error:
+            self._fail("device", str(error))
+
+    def _stand_by(self) -> None:
+        """Stay where the arm is, wherever a person moves it."""
+        if self._reading.counter != self._stood_by:
+            self._stood_by = self._reading.counter
+            self._filtered = self._filter.start(self._reading.position)
+            self._servo.rebase(self._reading.position)
 
     def _count(self, clips: Clip, now_ns: int) -> None:
         if clips:

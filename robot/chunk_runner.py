@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from robot.errors import ConfigError, unknown_name
+from robot.observation_history import ObservationHistory
 from robot.policy import ActionChunk, Policy, PolicySpec
 from robot.types import NS_PER_S, Array
 
@@ -31,8 +32,14 @@ LATENCIES_KEPT = 10
 class PrefixPolicy(Protocol):
     """A policy that can begin its chunk with actions that will be executed anyhow."""
 
-    def act_after(self, observation: Mapping[str, np.ndarray], prefix: Array) -> ActionChunk:
-        """Return the chunk for one observation; its first points are to be those of `prefix`, (steps, action_dim)."""
+    def act_after(self, observation: Mapping[str, np.ndarray], planned: Array, frozen: int) -> ActionChunk:
+        """Return the chunk for one observation, as a continuation of the one that is being followed.
+
+        Args:
+            observation: arrays without a batch axis.
+            planned: what that chunk still says of the new chunk's first points, shape (points >= frozen, action_dim).
+            frozen: so many of them will be executed before the answer is there: it is to begin with them.
+        """
         ...
 
 
@@ -110,6 +117,7 @@ class ChunkRunner:
         self._latencies_s: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._generation: int | None = None
         self._next_id = 0
+        self._history = ObservationHistory(policy.spec.obs_horizon)
         self._forget()
 
     def reset(self) -> None:
@@ -122,6 +130,7 @@ class ChunkRunner:
         self.policy.reset()
 
     def _forget(self) -> None:
+        self._history.clear()
         self._steps_left = 0
         self._followed: ActionChunk | None = None  # the chunk given out last
         self._answers: deque[ActionChunk] = deque()  # ensemble: those that still speak of times to come
@@ -138,7 +147,7 @@ class ChunkRunner:
         """Return a new chunk, or None while the current one is still to be followed.
 
         Args:
-            observation: arrays without a batch axis.
+            observation: of this control step, arrays without a batch axis; the policy's history is kept here.
             time_ns: reference time of the observation.
             generation: ownership generation in which the policy is asked.
         """
@@ -146,12 +155,13 @@ class ChunkRunner:
             if self._generation is not None:
                 self.flush()
             self._generation = generation
+        self._history.add(observation)
         given = self._arrived()
         if self._steps_left > 0:
             self._steps_left -= 1
             return given
         is_first = self._followed is None
-        chunk = self._ask(observation, time_ns, generation)
+        chunk = self._ask(self._history.stacked(observation), time_ns, generation)
         if self.execution.mode == ASYNC:
             self._steps_left = _between(self.policy.spec, self._delay_steps) - 1
             if not (is_first or self._in_real_time or self._delay_steps == 0):
@@ -178,9 +188,11 @@ class ChunkRunner:
         stamp = {"dt_s": dt_s, "observation_time_ns": time_ns, "generation": generation, "chunk_id": self._next_id}
         self._next_id += 1
         if self.execution.mode == ASYNC and self._followed is not None and self._delay_steps:
-            times_ns = time_ns + _due_ns(self._delay_steps, dt_s)
-            prefix, base, _ = _points(self._followed, times_ns)
-            return _begun_with(replace(ask_after(self.policy, observation, prefix), **stamp), prefix, base)
+            frozen = self._delay_steps
+            actions, base, speaks = _points(self._followed, time_ns + _due_ns(self.policy.spec.action_horizon, dt_s))
+            planned = actions[: max(frozen, int(speaks.sum()))]
+            answer = replace(ask_after(self.policy, observation, planned, frozen), **stamp)
+            return _begun_with(answer, actions[:frozen], base[:frozen])
         chunk = replace(self.policy.act(observation), **stamp)
         return self._averaged(chunk) if self.execution.mode == ENSEMBLE else chunk
 
@@ -203,9 +215,11 @@ class ChunkRunner:
         return replace(newest, actions=actions, base_actions=base)
 
 
-def ask_after(policy: Policy, observation: Mapping[str, np.ndarray], prefix: Array) -> ActionChunk:
-    """Ask a policy, and hand it the frozen actions where it can begin with them."""
-    return policy.act_after(observation, prefix) if isinstance(policy, PrefixPolicy) else policy.act(observation)
+def ask_after(policy: Policy, observation: Mapping[str, np.ndarray], planned: Array, frozen: int) -> ActionChunk:
+    """Ask a policy, and hand it what is planned where it can continue that; arguments as `PrefixPolicy.act_after`."""
+    if isinstance(policy, PrefixPolicy):
+        return policy.act_after(observation, planned, frozen)
+    return policy.act(observation)
 
 
 def _due_ns(count: int, dt_s: float) -> np.ndarray:

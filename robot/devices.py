@@ -6,7 +6,7 @@ manager that stops safely on leaving. One thread owns a device. Whether it still
 clock [ns]: when the device measured, not when it was asked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, Self
@@ -14,10 +14,12 @@ from typing import Protocol, Self
 import numpy as np
 
 from robot.clock import Clock, MonotonicClock
-from robot.errors import DeviceDisconnected
+from robot.errors import ActionRejected, DeviceDisconnected
 from robot.specs import CameraSpec, StationSpec
 from robot.types import NS_PER_S, Array, OperatorInput
 
+FIRST_COMMAND_TOLERANCE = 0.05  # [rad, m] from the measured position: the jump check of the first command
+LIMIT_SLACK = 1e-6
 FAKE_LAG_S = 0.03
 FAKE_STOP_S = 0.1
 
@@ -54,11 +56,26 @@ class JointReading:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One image, uint8 (height, width, 3) RGB, and when it was taken."""
+    """One image, uint8 (height, width, 3) RGB, and when it was taken; the same `counter` is the same image.
+
+    `depth`, where the camera has it, is uint16 (height, width) [mm] as the colour camera sees it, 0 where unknown.
+    """
 
     time_ns: int
     counter: int
     image: np.ndarray
+    depth: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intrinsics:
+    """A pinhole [pixels]; `distortion` is k1 k2 p1 p2 k3 of the plumb-bob model."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class Device(Protocol):
@@ -83,16 +100,44 @@ class Device(Protocol):
 
 
 class Arm(Device, Protocol):
-    """An arm with its gripper, commanded in joints of the station."""
+    """An arm with its gripper, commanded in joints of the station, in their order, [rad] and [m].
+
+    A driver is registered in the entry-point group `tandem.arm_drivers` as a function of a `StationSpec`, which names
+    it as `arm: driver` and has what it needs beside `address` in `arm: options`. It imports its SDK in `connect`. One
+    thread reads and commands; `recover`, `hold` and `close` may come from another one, never at the same time.
+
+    `connect` compares the arm with the station: model, firmware, joint order, units, limits. What differs is in
+    `mismatches`, and while there is any, `command` raises: such an arm is read and never moved. A FAULT holds the arm
+    where it stands, powered wherever the arm still lets it be; only `recover` leaves it, and that moves nothing.
+    """
+
+    @property
+    def mismatches(self) -> tuple[str, ...]:
+        """Return in what the connected arm is not the one of the station file, a line each; empty where it is."""
+        ...
+
+    @property
+    def fault(self) -> str:
+        """Return why the arm is in FAULT and what to do; empty where it is not."""
+        ...
+
+    def health(self) -> Mapping[str, object]:
+        """Return what diagnostics show: identity, firmware, voltages, temperatures, errors counted; never blocks."""
+        ...
 
     def read(self) -> JointReading:
-        """Return the newest measurement; DeviceDisconnected when there is none to be had."""
+        """Return the newest measurement, the old one again where a read failed once or twice.
+
+        Raises DeviceDisconnected when there is none to be had.
+        """
         ...
 
     def command(self, position: Array, velocity: Array) -> None:
         """Go to joints [rad, m], moving at `velocity` there; the first command must be the measured position.
 
-        When commands stop coming the arm comes to a stand and holds by itself.
+        The first is the one that puts the arm under power: after `connect`, and after `recover`. When commands stop
+        coming the arm comes to a stand and holds by itself. Raises ActionRejected, and nothing moves, for one that is
+        not finite, not complete, out of limits, a first one elsewhere, or for an arm with mismatches.
         """
         ...
 
@@ -101,15 +146,32 @@ class Arm(Device, Protocol):
         ...
 
     def recover(self) -> None:
-        """Leave a fault, once its cause is gone; nothing moves."""
+        """Leave a fault, once its cause is gone; nothing moves. Raises DeviceDisconnected where it is not gone."""
         ...
 
 
 class Camera(Device, Protocol):
-    """A colour camera."""
+    """A camera; `features.names` are its streams, `color` and perhaps `depth`.
+
+    A driver is registered in the entry-point group `tandem.camera_drivers` as a function of a `CameraSpec`, see
+    `hardware.camera_drivers`. It owns its SDK, finds out by itself that its stream has stopped (state FAULT) and brings
+    it back by itself (state CONNECTED again): nothing moves because of a camera.
+    """
 
     def read(self) -> Frame:
-        """Return the newest frame, the same one again if there is none newer."""
+        """Return the newest frame, the same one again if there is none newer; nobody changes its arrays.
+
+        Raises DeviceDisconnected while the stream stands still, with what is being tried.
+        """
+        ...
+
+    @property
+    def intrinsics(self) -> Intrinsics | None:
+        """Return what the device says of its optics; None where it says nothing, and before connecting."""
+        ...
+
+    def health(self) -> Mapping[str, object]:
+        """Return what diagnostics show: identity, firmware, link, drops, recoveries and the last complaint."""
         ...
 
 
@@ -121,8 +183,32 @@ class OperatorDevice(Device, Protocol):
         ...
 
 
+def check_command(station: StationSpec, position: Array, measured: Array, *, is_first: bool) -> None:
+    """Raise ActionRejected for a command that no arm may follow, whatever came before it.
+
+    Args:
+        position: the command, [rad, m] in the order of the station's joints.
+        measured: where the arm is; from beyond a limit the way back is allowed.
+        is_first: that it puts the arm under power.
+    """
+    names, given = station.joint_names, np.asarray(position, float)
+    if given.shape != measured.shape or not np.isfinite(given).all():
+        raise ActionRejected(f"a command is {given}; allowed: {len(names)} finite joints, {', '.join(names)}")
+    low, high = np.minimum(station.position_lower, measured), np.maximum(station.position_upper, measured)
+    for i in np.flatnonzero((given < low - LIMIT_SLACK) | (given > high + LIMIT_SLACK)):
+        raise ActionRejected(f"{names[i]}: a command of {given[i]:.4f} is outside [{low[i]:.4f}, {high[i]:.4f}]")
+    for i in np.flatnonzero(np.abs(given - measured) > FIRST_COMMAND_TOLERANCE) if is_first else ():
+        raise ActionRejected(
+            f"{names[i]}: the first command is {given[i]:.4f} and the arm is at {measured[i]:.4f}; allowed: "
+            f"{FIRST_COMMAND_TOLERANCE} apart. Begin where the arm is"
+        )
+
+
 class DeviceLife:
     """The life of a device: connect and close once, and the context manager that does both."""
+
+    mismatches: tuple[str, ...] = ()  # of an arm: see `Arm`
+    fault: str = ""
 
     def __init__(self) -> None:
         self._state = DeviceState.DISCONNECTED
@@ -137,6 +223,10 @@ class DeviceLife:
 
     def close(self) -> None:
         self._state = DeviceState.DISCONNECTED
+
+    def health(self) -> Mapping[str, object]:
+        """Return what diagnostics show; nothing for a device that has nothing to tell."""
+        return {}
 
     def require(self, *allowed: DeviceState) -> None:
         """Raise DeviceDisconnected unless the device is in one of these states (any connected one by default)."""
@@ -160,8 +250,9 @@ class FakeArm(DeviceLife):
 
     def __init__(self, station: StationSpec, clock: Clock | None = None) -> None:
         super().__init__()
-        self.features = Features("arm", station.joint_names, station.arm.state_rate_hz, (len(station.joint_names),))
+        self.features = Features("arm", station.joint_names, station.state_rate_hz, (len(station.joint_names),))
         self.frozen = False
+        self._station = station
         self._clock = clock or MonotonicClock()
         self._position = station.home.copy()
         self._target = station.home.copy()
@@ -181,6 +272,7 @@ class FakeArm(DeviceLife):
 
     def command(self, position: Array, velocity: Array) -> None:
         self.require(DeviceState.CONNECTED, DeviceState.ACTIVE, DeviceState.HOLDING)
+        check_command(self._station, position, self._position, is_first=self._state is DeviceState.CONNECTED)
         self._target, self._commanded_ns = position.copy(), self._clock.now_ns()
         self._state = DeviceState.ACTIVE
 
@@ -189,14 +281,14 @@ class FakeArm(DeviceLife):
         if self._state is DeviceState.ACTIVE:
             self._state = DeviceState.HOLDING
 
-    def fault(self) -> None:
+    def fail(self, reason: str = "a protective stop") -> None:
         """Fail as a protective stop does."""
         self.hold()
-        self._state = DeviceState.FAULT
+        self.fault, self._state = reason, DeviceState.FAULT
 
     def recover(self) -> None:
         if self._state is DeviceState.FAULT:
-            self._state = DeviceState.CONNECTED
+            self.fault, self._state = "", DeviceState.CONNECTED
 
     def _advance(self, now_ns: int) -> None:
         if self._state is DeviceState.ACTIVE and now_ns - self._commanded_ns > FAKE_STOP_S * NS_PER_S:
@@ -210,21 +302,36 @@ class FakeArm(DeviceLife):
 
 
 class FakeCamera(DeviceLife):
-    """A camera that draws its frame counter as a moving bar; `frozen` repeats the last frame, as some webcams do."""
+    """A camera that draws its frame counter as a moving bar; `frozen` repeats the last frame, as some webcams do.
 
-    def __init__(self, spec: CameraSpec, clock: Clock | None = None) -> None:
+    `background` is the colour behind the bar; `ended` is a stream that has come to its end.
+    """
+
+    intrinsics = None
+
+    def __init__(
+        self, spec: CameraSpec, clock: Clock | None = None, background: tuple[int, int, int] = (0, 0, 0)
+    ) -> None:
         super().__init__()
         self.features = Features("camera", ("color",), spec.rate_hz, (spec.height, spec.width, 3))
-        self.frozen = False
+        self.frozen = self.ended = False
         self._clock = clock or MonotonicClock()
         self._period_ns = round(NS_PER_S / spec.rate_hz)
         self._counter = 0
+        self._background = np.array(background, np.uint8)
+
+    @property
+    def state(self) -> DeviceState:
+        return DeviceState.FAULT if self.ended and self._state is DeviceState.CONNECTED else self._state
 
     def read(self) -> Frame:
         self.require()
+        if self.ended:
+            raise DeviceDisconnected("the fake camera's stream has ended; make another one")
         if not self.frozen:
             self._counter = self._clock.now_ns() // self._period_ns
-        image = np.zeros(self.features.shape, np.uint8)
+        image = np.empty(self.features.shape, np.uint8)
+        image[:] = self._background
         image[:, self._counter % image.shape[1]] = 255
         return Frame(self._counter * self._period_ns, self._counter, image)
 

@@ -1,4 +1,4 @@
-"""Check this machine: versions, name clashes, rendering, shared memory; each finding says what to do."""
+"""Check this machine and a station's devices: versions, name clashes, rendering, shared memory; says what to do."""
 
 import os
 import re
@@ -7,14 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from robot.errors import ConfigError
+from robot.finding import Finding, show
 from robot.machine import machine, usable_cores
 from robot.verb import Verb
 
 SHM = Path("/dev/shm")
+STATION_CHECKS = "tandem.station_checks"
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 RENDER_TIMEOUT_S = 60.0
 RENDER = """
@@ -38,19 +41,13 @@ PACKAGES: tuple[tuple[str, str | None, str], ...] = (
     ("torch", "learn", "policies and learners"),
     ("ros-rclpy", "ros", "the graph of nodes"),
     ("starlette", "operator", "the operator's page"),
+    ("dynamixel-sdk", "dynamixel", "arms of Dynamixel servos"),
+    ("feetech-servo-sdk", "feetech", "arms of Feetech servos"),
+    ("franky-control", "franka", "Franka arms"),
+    ("pyrealsense2", "realsense", "RealSense cameras"),
     ("metaworld", "metaworld", "the Meta-World tasks"),
     ("lerobot", "lerobot", "pretrained policies of lerobot (an environment of its own)"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; `advice` is empty where nothing needs doing."""
-
-    name: str
-    status: Literal["ok", "warn", "fail"]
-    found: str
-    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,8 @@ class Doctor:
 
     render: bool = True
     """Draw one picture off screen, in a process of its own."""
+    station: str = ""
+    """Look at the devices of this station as well: connect and read each of them; nothing moves."""
 
 
 def run(config: Doctor) -> dict[str, Any]:
@@ -67,13 +66,19 @@ def run(config: Doctor) -> dict[str, Any]:
     checks += [check_rendering] if config.render else []
     checks += [check_shared_memory, check_leftovers, check_cores, check_profile]
     findings = [*(check() for check in checks), *(check_package(*row) for row in PACKAGES)]
-    for finding in findings:
-        print(f"{finding.status:<4} {finding.name:<16} {finding.found}")
-        if finding.advice:
-            print(f"     {'':<16} -> {finding.advice}")
-    failed = [finding.name for finding in findings if finding.status == "fail"]
+    if config.station:
+        findings += [finding for check in station_checks() for finding in check(config.station)]
+    failed = show(findings)
     print(f"\n{len(failed)} failed: {', '.join(failed)}" if failed else "\nnothing failed; next: tandem demo --quick")
     return {"ok": not failed, "rows": [asdict(finding) for finding in findings], "machine": machine()}
+
+
+def station_checks() -> list[Callable[[str], list[Finding]]]:
+    """Return what looks at a station's devices; drivers lie above this floor and offer it by an entry point."""
+    found = [entry.load() for entry in entry_points(group=STATION_CHECKS)]
+    if not found:
+        raise ConfigError(f"nothing is registered in {STATION_CHECKS}: install again, pip install .")
+    return found
 
 
 def check_python(current: tuple[int, int] = sys.version_info[:2]) -> Finding:

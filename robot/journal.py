@@ -29,7 +29,7 @@ import numpy as np
 from robot.errors import StoreError
 
 SYNC_PERIOD_S = 0.5
-MAGIC = b"\xffTJ1"  # 0xff 'T' cannot occur in the coded data of a JPEG
+MAGIC = b"\xffTJ1"  # rare in coded images: the coded data of a JPEG never has 0xff 'T'
 _FRAME = struct.Struct("<4sBII")  # magic, kind, payload length, crc32
 _TICK = struct.Struct("<II")  # length of the layout, length of the table of images
 _MAX_PAYLOAD = 2**32 - 1

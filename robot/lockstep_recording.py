@@ -9,7 +9,8 @@ from robot.env import TandemEnv
 from robot.episode import EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
-from robot.images import encode_image
+from robot.images import encode_for_store
+from robot.specs import ImageSpec
 from robot.types import EndReason, Observation
 from robot.worlds import make_env, split_id
 
@@ -39,14 +40,13 @@ def record_lockstep(
     if not isinstance(env, TandemEnv):
         raise ConfigError(f"'{env_id}' has no tick to record: only tandem/* worlds have")
     world, task = env.loop.world, split_id(env_id)[0].partition("/")[2]
-    quality = world.station.images.jpeg_quality
     try:
         for seed in seeds:
             facts = {"station": world.station.name, "task": task, "seed": seed, **drawn_facts(world, seed)}
             writer = store.open_episode({**facts, "world": "lockstep"})
             reason = EndReason.CRASH
             for observation, record in env.loop.run_episode(runner, seed, operator):
-                writer.append(record, encode_views(observation, quality))
+                writer.append(record, encode_views(observation, world.station.images))
                 reason = record.end_reason
             if not keep(reason):
                 writer.event(record.tick_time_ns, {"mark": "discard", "because": reason})
@@ -61,10 +61,10 @@ def drawn_facts(world: World, seed: int) -> dict[str, Any]:
     return {"randomize": list(aspects), "drawn": dict(world.draw_of(seed))} if aspects else {}  # type: ignore[attr-defined]
 
 
-def encode_views(observation: Observation, quality: int) -> dict[str, bytes]:
-    """Return the images of an observation as JPEG, by camera."""
+def encode_views(observation: Observation, images: ImageSpec) -> dict[str, bytes]:
+    """Return the images of an observation as the station keeps them, by camera."""
     return {
-        name.removeprefix("image/"): encode_image(image, jpeg_quality=quality)
+        name.removeprefix("image/"): encode_for_store(image, images)
         for name, image in observation.values.items()
         if name.startswith("image/")
     }

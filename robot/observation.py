@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from robot.errors import StaleObservation, unknown_name
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import Kinematics
 from robot.specs import StationSpec
 from robot.types import NS_PER_S, Array, Observation, RobotState
 
@@ -133,16 +133,17 @@ class Stream:
 class ObservationBuilder:
     """Buffers of every stream a station's observation needs. Samples may be added from another thread than `build`'s.
 
-    `image_size` > 0 gives square images of that size, cut from the middle, as the simulated world gives policies;
-    0 gives them as they come.
+    `cameras` are those whose colour images are wanted, `depths` those whose depth is. `image_size` > 0 gives square
+    images of that size, cut from the middle, as the simulated world gives policies; 0 gives them as they come.
     """
 
     def __init__(
         self,
         station: StationSpec,
-        kinematics: ArmKinematics,
+        kinematics: Kinematics,
         *,
         cameras: Sequence[str] = (),
+        depths: Sequence[str] = (),
         image_size: int = 0,
         limits: StreamLimits = StreamLimits(),
     ) -> None:
@@ -151,9 +152,11 @@ class ObservationBuilder:
         self._lock = threading.Lock()
         vectors = [JOINTS, *(name for name in station.observation if name not in OF_JOINTS)]
         self._vectors = {name: Stream(name, limits.joint_age_s, limits.buffer_s) for name in vectors}
-        self._skews = {name: round(0.5 * NS_PER_S / station.camera(name).rate_hz) for name in cameras}
+        fields = {f"image/{name}": name for name in cameras} | {f"depth/{name}": name for name in depths}
+        self._skews = {key: round(0.5 * NS_PER_S / station.camera(name).rate_hz) for key, name in fields.items()}
+        titles = {key: f"camera {name}{' (depth)' if key.startswith('depth') else ''}" for key, name in fields.items()}
         self._cameras = {
-            name: Stream(f"camera {name}", limits.camera_age_s, limits.camera_buffer_s) for name in cameras
+            key: Stream(title, limits.camera_age_s, limits.camera_buffer_s) for key, title in titles.items()
         }
         self._streams = [*self._vectors.values(), *self._cameras.values()]
 
@@ -172,7 +175,12 @@ class ObservationBuilder:
     def add_image(self, camera: str, time_ns: int, image: np.ndarray) -> bool:
         """Add an image, uint8 HWC RGB, that nobody changes afterwards; False where it is no news."""
         with self._lock:
-            return self._cameras[camera].add(time_ns, image)
+            return self._cameras[f"image/{camera}"].add(time_ns, image)
+
+    def add_depth(self, camera: str, time_ns: int, depth: np.ndarray) -> bool:
+        """Add a depth image, uint16 HW [mm], that nobody changes afterwards; False where it is no news."""
+        with self._lock:
+            return self._cameras[f"depth/{camera}"].add(time_ns, depth)
 
     def forget(self, before_ns: int) -> None:
         """Drop what was seen before a time; call it when a scene was reset."""
@@ -223,15 +231,20 @@ class ObservationBuilder:
         if "tcp_position" in values:
             values["tcp_position"] = self._kinematics.tcp_position(position)
         for name, (image, image_ns) in images.items():
-            values[f"image/{name}"] = square(image, self._image_size) if self._image_size else image
-            times[f"image/{name}"] = image_ns
+            values[name] = square(image, self._image_size) if self._image_size else image
+            times[name] = image_ns
         return Observation(time_ns, robot, values, times)
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:
-    """Cut the middle square out of an image (H, W, 3) and shrink it to (size, size, 3)."""
+    """Cut the middle square out of an image (H, W, 3) and shrink it to (size, size, 3).
+
+    Of depth (H, W) single pixels are kept, since the mean of two depths, or of one and 0 for unknown, is none.
+    """
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     middle = image[top : top + side, left : left + side]
-    return middle if side == size else cv2.resize(middle, (size, size), interpolation=cv2.INTER_AREA)
+    if side == size:
+        return middle
+    return cv2.resize(middle, (size, size), interpolation=cv2.INTER_AREA if image.ndim == 3 else cv2.INTER_NEAREST)

@@ -40,9 +40,10 @@ class ActionChunk:
 class PolicySpec:
     """What a policy needs and answers; compared with the station before anything moves (`robot.preflight`).
 
-    `joint_names` is the order of the joints in its fields, `units` those of its fields and of `action`, as
-    `robot.units` writes them; both may be left undeclared. `execution` is how its chunks are executed
-    (`robot.chunk_runner.Execution.parse`).
+    With `obs_horizon` > 1 every field it is given has a leading axis of so many control steps, oldest first
+    (`robot.observation_history`); `observation_shapes` are those of one step. `joint_names` is the order of the joints
+    in its fields, `units` those of its fields and of `action`, as `robot.units` writes them; both may be left
+    undeclared. `execution` is how its chunks are executed (`robot.chunk_runner.Execution.parse`).
     """
 
     observation_shapes: Mapping[str, tuple[int, ...]]
@@ -60,6 +61,8 @@ class PolicySpec:
             raise CheckpointMismatch(
                 f"execution_horizon {self.execution_horizon} must lie in 1..action_horizon ({self.action_horizon})"
             )
+        if self.obs_horizon < 1:
+            raise CheckpointMismatch(f"obs_horizon is {self.obs_horizon}, it must be 1 or more")
 
 
 @runtime_checkable
@@ -73,5 +76,5 @@ class Policy(Protocol):
         ...
 
     def act(self, observation: Mapping[str, np.ndarray]) -> ActionChunk:
-        """Return the chunk for one observation (arrays without a batch axis)."""
+        """Return the chunk for one observation: arrays without a batch axis, with one of time if obs_horizon > 1."""
         ...

@@ -19,7 +19,7 @@ from robot.types import Array
 from robot.units import field_units
 from robot.worlds import Interface
 
-IMAGE = "image/"
+IMAGE, DEPTH = "image/", "depth/"
 NOTHING, UNDECLARED = "nothing", "not declared"
 POINTS_SHOWN = 4
 SHOWN = 44  # characters of a value
@@ -150,11 +150,12 @@ def station_interface(station: StationSpec, spec: PolicySpec, cameras: Sequence[
     """
     names = [camera.name for camera in station.cameras] if cameras is None else list(cameras)
     n = len(station.joint_names)
-    sizes = {"joint_position": (n,), "joint_velocity": (n,), "tcp_position": (3,)}
+    sizes = {"joint_position": (n,), "joint_velocity": (n,), "tcp_position": (3 * len(station.sides),)}
     shapes = {name: sizes.get(name, spec.observation_shapes.get(name, ())) for name in station.observation}
     wanted = {spec.observation_shapes[IMAGE + name] for name in names if IMAGE + name in spec.observation_shapes}
     side = min((shape[0] for shape in wanted), default=0)
     shapes |= {IMAGE + name: (side, side, 3) for name in names}
+    shapes |= {DEPTH + name: (side, side) for name in names if station.camera(name).has_depth}
     return Interface(
         shapes, station.action_names, station.control_rate_hz, 0, station.joint_names, field_units(station)
     )

@@ -33,6 +33,7 @@ class Clip(IntFlag):
     TRACKING = 256
     SELF_COLLISION = 512
     STALE = 1024
+    ARMS_NEAR = 2048  # two arms would have come nearer than their margin
 
 
 @facts

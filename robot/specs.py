@@ -4,24 +4,25 @@ A station is the single source of joints, limits, frames, rates and cameras. The
 filter, the drivers and the gymnasium spaces are all built from it. SI units; quaternions are w x y z.
 """
 
-import math
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
+from itertools import accumulate, pairwise
 from pathlib import Path
-from types import GenericAlias, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 import numpy as np
-import yaml
 
 from robot.errors import ConfigError, unknown_name
-from robot.types import Array
+from robot.from_yaml import build
+from robot.gripper_specs import GripperSpec, JawSpec
+from robot.station_file import read_tree
+from robot.types import Array, Quaternion, Vector3
 
-Vector3 = tuple[float, float, float]
-Quaternion = tuple[float, float, float, float]
 STATIONS = Path(__file__).parent / "stations"
 GROUP = "tandem.stations"
+SIMULATED = "simulated"  # the driver of a device that `sim` answers for; every other one is `hardware`'s
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,11 @@ class JointSpec:
 
 @dataclass(frozen=True, slots=True)
 class ArmSpec:
-    """The arm's chain from `base_link` to `tool0`, its driver and its state rate."""
+    """The arm's chain from `base_link` to `tool0`, its driver and its state rate.
+
+    `driver` is `simulated` or a name of the entry-point group `tandem.arm_drivers`; `address` is where that driver
+    finds the arm (a port, a host), and what else it needs is in `options`, which it checks by itself.
+    """
 
     driver: str
     state_rate_hz: float
@@ -79,6 +84,7 @@ class ArmSpec:
     flange_m: Vector3
     is_gravity_compensated: bool = True
     address: str | None = None
+    options: dict = field(default_factory=dict, hash=False)  # pyright: ignore[reportMissingTypeArgument] - the driver's
 
     def __post_init__(self) -> None:
         if len(self.home_rad) != len(self.joints):
@@ -86,82 +92,6 @@ class ArmSpec:
         for joint, home in zip(self.joints, self.home_rad, strict=True):
             if not joint.lower_rad <= home <= joint.upper_rad:
                 raise ConfigError(f"home of {joint.name} is {home}, outside [{joint.lower_rad}, {joint.upper_rad}]")
-
-
-@dataclass(frozen=True, slots=True)
-class GripperSpec:
-    """A parallel gripper: one finger's travel is the joint, the other finger mirrors it."""
-
-    joint: str
-    mount_quat_wxyz: Quaternion
-    tcp_m: Vector3
-    lower_m: float
-    upper_m: float
-    home_m: float
-    velocity_m_s: float
-    effort_n: float
-    mass_kg: float
-
-    @property
-    def joint_limits(self) -> tuple[float, float]:
-        return self.lower_m, self.upper_m
-
-    @property
-    def joint_home(self) -> float:
-        return self.home_m
-
-    @property
-    def joint_velocity(self) -> float:
-        return self.velocity_m_s
-
-    def travel_m(self, joint: float) -> float:
-        """Return half the gap between the fingers [m]."""
-        return joint
-
-    def joint_at(self, travel_m: float) -> float:
-        """Return the joint at which half the gap is so much, within the limits."""
-        return min(max(travel_m, self.lower_m), self.upper_m)
-
-
-@dataclass(frozen=True, slots=True)
-class JawSpec:
-    """A gripper of one fixed finger and one jaw that turns about the z of its own frame; closed at `lower_rad`."""
-
-    joint: str
-    mount_quat_wxyz: Quaternion
-    tcp_m: Vector3
-    pivot_m: Vector3
-    pivot_quat_wxyz: Quaternion
-    length_m: float  # from the pivot to the tip
-    lower_rad: float
-    upper_rad: float
-    home_rad: float
-    velocity_rad_s: float
-    effort_nm: float
-    stiffness: float
-    mass_kg: float
-    jaw_mass_kg: float
-
-    @property
-    def joint_limits(self) -> tuple[float, float]:
-        return self.lower_rad, self.upper_rad
-
-    @property
-    def joint_home(self) -> float:
-        return self.home_rad
-
-    @property
-    def joint_velocity(self) -> float:
-        return self.velocity_rad_s
-
-    def travel_m(self, joint: float) -> float:
-        """Return half the gap between finger and jaw [m]."""
-        return self.length_m / 2 * math.sin(min(joint - self.lower_rad, math.pi / 2))
-
-    def joint_at(self, travel_m: float) -> float:
-        """Return the joint at which half the gap is so much, within the limits."""
-        share = min(max(2 * travel_m / self.length_m, 0.0), 1.0)
-        return min(self.lower_rad + math.asin(share), self.upper_rad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +113,39 @@ class ActionSpec:
 
 @dataclass(frozen=True, slots=True)
 class CameraSpec:
-    """One camera; `mount` is `world` or `hand`, the pose is in that frame."""
+    """One camera; `mount` is `world`, `hand` or, of several arms, `<side>/hand`; the pose is in that frame."""
 
     name: str
-    mount: Literal["world", "hand"]
+    mount: str
     translation_m: Vector3
     look_at_m: Vector3
     fovy_deg: float
     width: int
     height: int
     rate_hz: float
-    driver: str = "simulated"
+    driver: str = "simulated"  # or a name of the entry-point group tandem.camera_drivers
+    options: dict = field(default_factory=dict, hash=False)  # pyright: ignore[reportMissingTypeArgument] - the driver's
+    has_depth: bool = False  # aligned to the colour image
     serial: str | None = None
+
+    @property
+    def side(self) -> str:
+        """Return whose hand it is on; "" for the only arm's, or the world."""
+        return self.mount.rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class MountSpec:
+    """Where an arm's base stands in the cell's frame, and what its side is called among several arms."""
+
+    translation_m: Vector3 = (0.0, 0.0, 0.0)
+    quat_wxyz: Quaternion = (1.0, 0.0, 0.0, 0.0)
+    side: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """Return what the names of its joints, bodies and actions begin with."""
+        return f"{self.side}_" if self.side else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +174,25 @@ class OperatorSpec:
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """How images are stored."""
+    """How colour images are stored; the quality of a codec, 1 to 100, counts wherever that codec is used.
 
+    `auto` keeps detailed images as JPEG and smooth ones as WebP, which then takes two fifths of JPEG's bytes at equal
+    fidelity. WebP takes six to ten times as long to encode: choose `jpeg` where the recording computer is short of
+    processor time, `webp` where it is short of disk.
+    """
+
+    codec: Literal["auto", "webp", "jpeg"] = "auto"
+    webp_quality: int = 80
     jpeg_quality: int = 90
 
 
 @dataclass(frozen=True)
 class StationSpec:
-    """One cell: an arm, a gripper, cameras and their limits."""
+    """One cell: an arm, a gripper, cameras and their limits.
+
+    Code that works with any number of arms goes through `sides`, here the station itself: the `arm`, `gripper`,
+    `action` and `safety` of a station of several arms (`robot.multi_arm`) are refused in one line.
+    """
 
     name: str
     robot: str
@@ -243,10 +205,46 @@ class StationSpec:
     safety: SafetySpec
     operator: OperatorSpec
     images: ImageSpec = field(default_factory=ImageSpec)
+    mount: MountSpec = field(default_factory=MountSpec)
 
     def __post_init__(self) -> None:
         if len(self.action.low) != len(self.action_names):
             raise ConfigError(f"action has {len(self.action.low)} limits for the dimensions {self.action_names}")
+        self._check_cameras()
+
+    def _check_cameras(self) -> None:
+        allowed = ("world", *(f"{name}/hand".lstrip("/") for name in self.side_names))
+        for camera in self.cameras:
+            if camera.mount not in allowed:
+                raise ConfigError(f"camera {camera.name}: mount: got {camera.mount!r}, allowed: {', '.join(allowed)}")
+
+    @cached_property
+    def sides(self) -> "tuple[StationSpec, ...]":
+        """Return the station of each arm, in the order of joints and actions."""
+        return (self,)
+
+    @cached_property
+    def side_names(self) -> tuple[str, ...]:
+        return tuple(side.mount.side for side in self.sides)
+
+    @cached_property
+    def joint_slices(self) -> tuple[slice, ...]:
+        """Return where each side's joints are in a joint vector."""
+        return _slices(len(side.joint_names) for side in self.sides)
+
+    @cached_property
+    def action_slices(self) -> tuple[slice, ...]:
+        """Return where each side's part is in an action."""
+        return _slices(len(side.action_names) for side in self.sides)
+
+    @property
+    def state_rate_hz(self) -> float:
+        return self.arm.state_rate_hz
+
+    @property
+    def is_simulated(self) -> bool:
+        """Say whether the arms are those of a simulation; of several all are, or none."""
+        return all(side.arm.driver == SIMULATED for side in self.sides)
 
     @property
     def period_s(self) -> float:
@@ -265,7 +263,7 @@ class StationSpec:
     def action_names(self) -> tuple[str, ...]:
         if self.action.space == "joint_position":
             return self.joint_names
-        return ("tcp_x", "tcp_y", "tcp_z", self.gripper.joint)
+        return (*(f"{self.mount.prefix}tcp_{axis}" for axis in "xyz"), self.gripper.joint)
 
     @cached_property
     def position_lower(self) -> Array:
@@ -306,6 +304,11 @@ class StationSpec:
         return replace(self, control_rate_hz=control_rate_hz)
 
 
+def _slices(sizes: Iterable[int]) -> tuple[slice, ...]:
+    ends = [0, *accumulate(sizes)]
+    return tuple(slice(start, end) for start, end in pairwise(ends))
+
+
 def _station_paths() -> dict[str, Path]:
     """Return the station files by name: our own, and those that packages register in `tandem.stations`."""
     found = {entry.name: Path(entry.load()) for entry in entry_points(group=GROUP)}
@@ -316,8 +319,8 @@ def station_names() -> list[str]:
     return sorted(_station_paths())
 
 
-def load_station(name_or_path: str | Path) -> StationSpec:
-    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it."""
+def station_path(name_or_path: str | Path) -> Path:
+    """Return the file of a station by its name (`fr3_sim`) or its own path; ConfigError where there is none."""
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = STATIONS / f"{name_or_path}.yaml"
@@ -327,61 +330,18 @@ def load_station(name_or_path: str | Path) -> StationSpec:
             raise unknown_name("station", str(name_or_path), station_names())
     if not path.exists():
         raise ConfigError(f"station file {path} does not exist; known stations: {', '.join(station_names())}")
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"station file {path} is not valid YAML: {error}") from error
-    return _build(StationSpec, tree, str(path.name))
+    return path
 
 
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Turn a YAML tree into `kind`, naming the place of anything missing, unknown or of the wrong type."""
-    if is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    dataclasses = [one for one in get_args(kind) if is_dataclass(one)]
-    if isinstance(kind, UnionType) and dataclasses:
-        return _build_dataclass(_fitting(dataclasses, value), value, where)
-    if get_origin(kind) is tuple or isinstance(kind, GenericAlias):
-        return _build_tuple(kind, value, where)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ConfigError(f"{where}: got {value!r}, allowed: {', '.join(map(repr, get_args(kind)))}")
-        return value
-    allowed = get_args(kind) or (kind,)
-    if float in allowed and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not np.isfinite(value):
-            raise ConfigError(f"{where}: got {value!r}, a finite number is needed")
-        return float(value)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
-        raise ConfigError(f"{where}: got {value!r}, expected {names}")
-    return value
+def load_station(name_or_path: str | Path) -> StationSpec:
+    """Load a station by name (`fr3_sim`) or by the path of a YAML file; ConfigError says what is wrong in it.
 
+    A file that begins with `like: fr3_sim` holds only what is different there (`robot.station_file`).
+    """
+    path = station_path(name_or_path)
+    tree = read_tree(path, station_path)
+    if isinstance(tree, dict) and "sides" in tree:
+        from robot.multi_arm.station import read_multi_arm_station  # which is made of the stations that are loaded here
 
-def _fitting(kinds: list[Any], value: Any) -> Any:
-    """Return the kind that knows most of a mapping's keys."""
-    keys = set(value) if isinstance(value, dict) else set()
-    return max(kinds, key=lambda kind: len(keys & {f.name for f in fields(kind)}))
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: got {value!r}, expected a mapping with {[f.name for f in fields(kind)]}")
-    hints = get_type_hints(kind)
-    known = {f.name for f in fields(kind)}
-    for key in value:
-        if key not in known:
-            raise unknown_name(f"key in {where}", str(key), known)
-    try:
-        return kind(**{key: _build(hints[key], item, f"{where}: {key}") for key, item in value.items()})
-    except TypeError as error:
-        raise ConfigError(f"{where}: {str(error).partition('() ')[2] or error}") from error
-
-
-def _build_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
-    items = get_args(kind)
-    if not isinstance(value, list):
-        raise ConfigError(f"{where}: got {value!r}, expected a list")
-    if items[-1] is not Ellipsis and len(value) != len(items):
-        raise ConfigError(f"{where}: got {len(value)} values, expected {len(items)}")
-    return tuple(_build(items[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return read_multi_arm_station(tree, path.name)
+    return build(StationSpec, tree, path.name)

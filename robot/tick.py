@@ -10,13 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from robot import ownership
-from robot.action_space import ActionSpace
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_action_space, make_filter, make_kinematics
 from robot.ownership import Mode, Ownership, OwnershipRules
 from robot.plan import Plan, PlanSample
 from robot.policy import ActionChunk
 from robot.record import Clip, TickRecord
-from robot.safety import REJECTING, FilterState, SafetyFilter
+from robot.safety import REJECTING, FilterState
 from robot.specs import StationSpec
 from robot.types import NS_PER_S, Array, Command, Mark, Observation, OperatorInput, Owner, Segment, facts
 
@@ -27,9 +26,9 @@ class Cell:
     def __init__(self, station: StationSpec, rules: OwnershipRules = OwnershipRules()) -> None:  # noqa: B008
         self.station = station
         self.rules = rules
-        self.kinematics = ArmKinematics(station)
-        self.actions = ActionSpace(station, self.kinematics)
-        self.filter = SafetyFilter(station, self.kinematics, station.period_s)
+        self.kinematics = make_kinematics(station)
+        self.actions = make_action_space(station, self.kinematics)
+        self.filter = make_filter(station, station.period_s, self.kinematics)
         self.nothing = np.full(len(station.action_names), np.nan)
         self.blend_ns = round(station.operator.blend_s * NS_PER_S)
 
@@ -167,16 +166,17 @@ def _decide(cell: Cell, state: TickState, inputs: TickInputs, sample: PlanSample
 
 
 def _human_action(cell: Cell, state: TickState, operator: OperatorInput) -> Array:
-    """Move on from the last commanded action by the person's twist; without the dead-man nothing moves."""
+    """Move the person's side on from the last commanded action; other sides, and all without the dead-man, stand."""
     if not operator.engaged:
         return state.commanded
     speeds = cell.station.operator
     twist = np.array(operator.twist)
     twist[:3] *= min(1.0, speeds.linear_speed_m_s / max(float(np.linalg.norm(twist[:3])), 1e-9))
     twist[3:] *= min(1.0, speeds.angular_speed_rad_s / max(float(np.linalg.norm(twist[3:])), 1e-9))
-    target = cell.actions.jog(state.commanded, twist, state.filter.position, cell.station.period_s)
-    if operator.gripper is not None:
-        target[-1] = np.clip(operator.gripper, cell.actions.low[-1], cell.actions.high[-1])
+    target = cell.actions.jog(state.commanded, twist, state.filter.position, cell.station.period_s, operator.side)
+    gripper = cell.actions.gripper(operator.side)
+    if operator.gripper is not None and gripper is not None:
+        target[gripper] = np.clip(operator.gripper, cell.actions.low[gripper], cell.actions.high[gripper])
     return target
 
 
@@ -193,7 +193,7 @@ def _execute(cell: Cell, state: TickState, filtered: FilterState, decision: _Dec
         return _hold(cell, state, filtered, clips)
     if decision.weight < 1.0:
         blended = (1.0 - decision.weight) * state.blend_from + decision.weight * wanted
-        blended[-1] = wanted[-1]  # a gripper is never blended
+        blended[cell.actions.grippers] = wanted[cell.actions.grippers]  # a gripper is never blended
         wanted = blended
     action, bounded = cell.actions.bounded(wanted, state.commanded)
     if bounded and bounded & REJECTING:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Vector3 = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]  # w x y z
 NS_PER_S = 1_000_000_000
 T = TypeVar("T")
 
@@ -69,7 +71,7 @@ class EndReason(IntEnum):
 
 @facts
 class RobotState:
-    """Measured joints at one time; the gripper is the last joint (finger travel [m])."""
+    """Measured joints at one time; of each side the gripper is the last joint (finger travel [m])."""
 
     time_ns: int
     position: Array
@@ -113,8 +115,9 @@ class Mark(IntEnum):
 class OperatorInput:
     """One packet of any operator device; every device speaks this one schema.
 
-    `twist` is linear [m/s] then angular [rad/s] velocity of the tcp in the base frame; `gripper` is the
+    `twist` is linear [m/s] then angular [rad/s] velocity of the tcp in the cell's frame; `gripper` is the
     wanted finger travel [m] or None to leave it. `engaged` is the dead-man: without it nothing moves.
+    `side` is the arm that is meant, of a station of several; there "" means none, and nothing moves.
     """
 
     seq: int
@@ -125,6 +128,7 @@ class OperatorInput:
     mark: Mark = Mark.NONE
     twist: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     gripper: float | None = None
+    side: str = ""
 
 
 @facts

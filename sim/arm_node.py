@@ -29,15 +29,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SimArmParameters(NodeParameters):
-    """`seed` places the scene before the first episode."""
+    """`seed` places the scene before the first episode. `randomize` is what every episode draws anew: `all`, or aspects
+    of `sim.randomization` with commas between."""
 
     task: str = "reach"
     seed: int = 0
+    randomize: str = ""
 
 
 def make_arm(station: StationSpec, parameters: SimArmParameters) -> SimulatedArm:
     """Return the arm of a new scene."""
-    world = SimWorld(station, make_task(parameters.task, station.robot))
+    aspects = [name.strip() for name in parameters.randomize.split(",") if name.strip()]
+    randomize = True if aspects == ["all"] else aspects
+    world = SimWorld(station, make_task(parameters.task, station.robot), randomize=randomize)
     world.reset(parameters.seed)
     return SimulatedArm(world)
 
@@ -50,14 +54,17 @@ class SimArmNode(ArmNode[SimArmParameters]):
         assert isinstance(self.arm, SimulatedArm)
         self.sim = self.arm
         self._max_steps = make_task(self.parameters.task, self.station.robot).max_steps
-        rate_hz = self.station.arm.state_rate_hz
+        rate_hz = self.station.state_rate_hz
         self._object_every = max(1, round(rate_hz / OBJECT_RATE_HZ))
         self._scene_every = max(1, round(rate_hz / SCENE_RATE_HZ))
         self._outcome_every = max(1, round(rate_hz / self.station.control_rate_hz))
         self._objects = self.publisher(topics.OBJECT_STATE)
         self._scene = self.publisher(topics.SIM_STATE)
+        self._domains = self.publisher(topics.SIM_DOMAIN)
         self._outcomes = self.publisher(topics.TASK_OUTCOME)
         self._ready = self.publisher(topics.WORLD_READY)
+        self._domain = "first"
+        self._publish_domain()
         self._state = EpisodeState()
         self._changed = threading.Condition()
         self._command: Command | None = None  # barrier mode
@@ -76,11 +83,13 @@ class SimArmNode(ArmNode[SimArmParameters]):
             return
         self.episode = state.id
         self.sim.reset_scene(state.seed)
+        self._domain = state.id
+        self._publish_domain()
         reading = self.sim.read()
         self.control.restart(reading)
         stamp_ns = self.stamp_of(reading.time_ns)
         self._publish_scene(stamp_ns)
-        self.emit(self._ready, to_json({"id": state.id, "time_ns": stamp_ns}))
+        self._say_ready(state.id, stamp_ns)
 
     def after_step(self, status: ArmStatus, n: int) -> None:
         stamp_ns = self.stamp_of(status.reading.time_ns)
@@ -92,8 +101,16 @@ class SimArmNode(ArmNode[SimArmParameters]):
             self._publish_outcome(stamp_ns, self.sim.outcome())
 
     def _publish_scene(self, stamp_ns: int) -> None:
+        """Publish what a camera has to place; its `frame_id` names the domain that it has to be drawn in."""
         state = self.sim.scene_state()
-        self.emit(self._scene, to_joint_state([f"state_{i}" for i in range(len(state))], stamp_ns, state))
+        names = [f"state_{i}" for i in range(len(state))]
+        self.emit(self._scene, to_joint_state(names, stamp_ns, state, frame_id=self._domain))
+
+    def _publish_domain(self) -> None:
+        self.emit(self._domains, to_json({"id": self._domain, **self.sim.domain_facts()}))
+
+    def _say_ready(self, episode_id: str, time_ns: int) -> None:
+        self.emit(self._ready, to_json({"id": episode_id, "time_ns": time_ns, "facts": self.sim.domain_facts()}))
 
     def _publish_outcome(self, stamp_ns: int, outcome: Outcome) -> None:
         facts = {"reward": outcome.reward, "is_success": outcome.is_success, "is_failure": outcome.is_failure}
@@ -122,7 +139,9 @@ class SimArmNode(ArmNode[SimArmParameters]):
     def _play_episode(self, state: EpisodeState) -> None:
         self.episode = state.id
         observation = self.sim.world.reset(state.seed)
-        self.emit(self._ready, to_json({"id": state.id, "time_ns": observation.time_ns}))
+        self._domain = state.id
+        self._publish_domain()
+        self._say_ready(state.id, observation.time_ns)
         while self._await(lambda: self._state.phase == "running"):
             self._publish_tick(observation)
             command = self._await(lambda t=observation.time_ns: self._command_of(t))

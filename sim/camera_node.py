@@ -1,22 +1,25 @@
 """A simulated camera: a process that draws from the published simulation state, as a real one sees the real scene.
 
 It runs free at its rate, so its frames fall where they fall between the control ticks. A frame carries the time of
-the state it shows; where no newer state has come there is no new frame, never an old one again.
+the state it shows; where no newer state has come there is no new frame, never an old one again. A state names the
+domain it belongs to (`sim.randomization`), which comes on a topic of its own: before that it gives no frame either.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from time import monotonic_ns
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from robot.clock import RateKeeper
+from robot.errors import ConfigError
 from robot.ros import topics
-from robot.ros.image_message import camera_info, optical_frame, to_image
-from robot.ros.messages import from_object_state, to_stamp
-from robot.ros.node import Diagnosis, Level, NodeParameters, RobotNode, run_node
-from robot.types import NS_PER_S
+from robot.ros.camera_publisher import CameraParameters, CameraPublisher
+from robot.ros.messages import from_json, from_object_state
+from robot.ros.node import Diagnosis, RobotNode, run_node
+from robot.types import Array
+from sim.randomization import Randomizer
 from sim.renderer import SceneRenderer
 from sim.task import make_task
 
@@ -24,12 +27,11 @@ NOISE_ROWS = 97  # the noise of a frame begins at one of so many rows of a large
 
 
 @dataclass(frozen=True)
-class CameraParameters(NodeParameters):
+class SimCameraParameters(CameraParameters):
     """`noise` is the sensor's standard deviation in grey levels. `freeze_after` > 0 injects a fault: from that frame on
     the last image is sent again and again, under rising stamps, as drivers that hang do."""
 
     task: str = "reach"
-    camera: str = "scene"
     noise: float = 2.0
     seed: int = 0
     freeze_after: int = 0
@@ -52,52 +54,78 @@ class SensorNoise:
         cv2.subtract(out, self._less[rows], dst=out)
 
 
-class CameraNode(RobotNode[CameraParameters]):
+class SeenState(NamedTuple):
+    """A state of the scene: its time, what a renderer places, and the id of the domain it was made in."""
+
+    time_ns: int
+    values: Array
+    domain: str
+
+
+class SceneDomain:
+    """Keeps a renderer's scene in the domain that states belong to."""
+
+    def __init__(self, renderer: SceneRenderer) -> None:
+        self._model, self._randomizer, self._present = renderer.model, None, ""
+
+    def enter(self, wanted: str, told: Mapping[str, Any]) -> bool:
+        """Bring the scene into a domain; False while what was told is not of this one."""
+        if wanted == self._present:
+            return True
+        if told.get("id") != wanted:
+            return False
+        if told.get("drawn"):
+            self._randomizer = self._randomizer or Randomizer(self._model, told["randomize"])
+            self._randomizer.apply(told["drawn"], self._model)
+        self._present = wanted
+        return True
+
+
+class CameraNode(RobotNode[SimCameraParameters]):
     """Draws in a thread of its own, which also owns the drawing context."""
 
     def __init__(self) -> None:
-        super().__init__("camera", CameraParameters)
+        super().__init__("camera", SimCameraParameters)
         self.camera = self.station.camera(self.parameters.camera)
-        self._state: tuple[int, np.ndarray] | None = None
-        self._frames, self._expected, self._newest_ns, self._newest_at = 0, 0, 0, monotonic_ns()
-        self._images = self.publisher(topics.COLOR_IMAGE.of(self.camera.name))
-        self._infos = self.publisher(topics.COLOR_INFO.of(self.camera.name))
+        if self.camera.options or self.camera.has_depth:
+            raise ConfigError(f"camera {self.camera.name} is simulated: it has neither options nor depth")
+        self._state: SeenState | None = None
+        self._domain: Mapping[str, Any] = {}
+        self._publisher = CameraPublisher(self, self.camera)
+        self.subscribe(topics.SIM_DOMAIN, self._on_domain)
         self.subscribe(topics.SIM_STATE, self._on_state)
         self.start_thread("draw", self._draw)
 
-    def _on_state(self, message: object) -> None:
-        self._state = from_object_state(message)  # type: ignore[arg-type]
+    def _on_domain(self, message: Any) -> None:
+        self._domain = from_json(message)
+
+    def _on_state(self, message: Any) -> None:
+        self._state = SeenState(*from_object_state(message), message.header.frame_id)
 
     def _draw(self) -> None:
         camera, renderer = self.camera, SceneRenderer(self.station, make_task(self.parameters.task, self.station.robot))
+        domain = SceneDomain(renderer)
         noise = SensorNoise(camera.height, camera.width, self.parameters.noise, self.parameters.seed)
-        frame = optical_frame(self.station.robot, camera.name)
-        message = to_image(np.zeros((camera.height, camera.width, 3), np.uint8), 0, frame)  # one message for good:
-        pixels = np.frombuffer(message.data, np.uint8).reshape(camera.height, camera.width, 3)  # fresh memory is slow
-        info = camera_info(camera, 0, frame)
+        publisher, newest_ns = self._publisher, 0
         keeper = RateKeeper(camera.rate_hz)
         while not self.stopping.is_set():
-            self._expected += 1 + keeper.wait()
+            publisher.expected += 1 + keeper.wait()
             state = self._state
-            if state is None or state[0] <= self._newest_ns:
+            if state is None or state.time_ns <= newest_ns or not domain.enter(state.domain, self._domain):
                 continue
             if not self._is_frozen:
-                noise.apply(renderer.render(state[1], camera.name, camera.width, camera.height), out=pixels)
-            message.header.stamp = info.header.stamp = to_stamp(state[0])
-            self._images.publish(message)
-            self._infos.publish(info)
-            self._frames, self._newest_ns, self._newest_at = self._frames + 1, state[0], monotonic_ns()
+                image = renderer.render(state.values, camera.name, camera.width, camera.height)
+                noise.apply(image, out=publisher.pixels)
+            newest_ns = state.time_ns
+            publisher.publish(newest_ns)
         renderer.close()
 
     @property
     def _is_frozen(self) -> bool:
-        return 0 < self.parameters.freeze_after <= self._frames
+        return 0 < self.parameters.freeze_after <= self._publisher.frames
 
     def diagnose(self) -> Diagnosis:
-        age_s = (monotonic_ns() - self._newest_at) / NS_PER_S
-        stale = age_s > 5.0 / self.camera.rate_hz
-        values = {"frames": self._frames, "expected_frames": self._expected, "age_s": age_s}
-        return Diagnosis(Level.STALE, "no new frame", values) if stale else Diagnosis(values=values)
+        return self._publisher.diagnose()
 
 
 def main(args: Iterable[str] | None = None) -> int:

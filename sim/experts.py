@@ -1,7 +1,7 @@
 """Scripted experts: a task's plan, one closed-loop action from one observation; only the knobs have a memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from robot.errors import ConfigError
 from robot.specs import StationSpec
 from robot.types import Array
 from sim.grasping import OPEN_M
-from sim.task import Task, View, make_task
+from sim.task import Task, View, check_arms, make_task
 
 DROP_STEPS = 6  # the hand stays open so long after a dropped grasp
 
@@ -40,11 +40,14 @@ class Knobs:
 
 
 class ScriptedExpert:
-    """Goes towards what the task's plan wants, at most one step away from where the tcp is."""
+    """Goes, with every arm, towards what the task's plan wants, at most one step away from where the tcp is."""
 
     def __init__(self, task: Task, station: StationSpec, knobs: Knobs) -> None:
+        check_arms(task, station)
         self._plan, self._knobs, self._step_m = task.plan, knobs, task.expert_step_m
-        self._low, self._high, self._gripper = station.action_low, station.action_high, station.gripper
+        self._low, self._high = station.action_low, station.action_high
+        self._grippers = [side.gripper for side in station.sides]
+        self._gripper_joints = [joints.stop - 1 for joints in station.joint_slices]
         self._bias = knobs.bias_of(station.action_names)
         self.reset(0)
 
@@ -53,14 +56,26 @@ class ScriptedExpert:
         self._drop_left = DROP_STEPS if self._rng.random() < self._knobs.drop_probability else 0
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        travel_m = self._gripper.travel_m(float(observation["joint_position"][-1]))
-        view = View(observation["tcp_position"], observation["object_state"], travel_m)
+        parts = [self._act_with(view) for view in self._views(observation)]
+        return np.clip(np.concatenate(parts) + self._bias, self._low, self._high)
+
+    def _views(self, observation: Mapping[str, np.ndarray]) -> list[View]:
+        """Return what each side's plan looks at."""
+        tcps, joints = observation["tcp_position"].reshape(-1, 3), observation["joint_position"]
+        views = [
+            View(tcp, observation["object_state"], gripper.travel_m(float(joints[joint])), side)
+            for side, (tcp, gripper, joint) in enumerate(zip(tcps, self._grippers, self._gripper_joints, strict=True))
+        ]
+        return [replace(view, others=tuple(other for other in views if other is not view)) for view in views]
+
+    def _act_with(self, view: View) -> Array:
+        """Return one side's part of the action."""
         goal, travel_m = self._plan(view)
         if self._drops(view, travel_m):
             travel_m = OPEN_M
-        action = np.append(self._step_towards(view.tcp, goal), self._gripper.joint_at(travel_m)) + self._bias
+        action = np.append(self._step_towards(view.tcp, goal), self._grippers[view.side].joint_at(travel_m))
         action[:3] += self._knobs.noise * self._rng.standard_normal(3)
-        return np.clip(action, self._low, self._high)
+        return action
 
     def _step_towards(self, tcp: Array, goal: Array) -> Array:
         step = goal - tcp

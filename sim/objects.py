@@ -1,4 +1,7 @@
-"""What tasks are made of: cubes, a bin, a cabinet with a drawer. Each is built into a scene, found again and placed."""
+"""What tasks are made of: cubes, a bar, a bin, a cabinet with a drawer, a mark.
+
+Each is built into a scene, found again and placed.
+"""
 
 # MuJoCo ships no types for its enums and specs.
 # pyright: reportAttributeAccessIssue=false
@@ -11,6 +14,7 @@ import numpy as np
 from robot.types import Array
 
 RED, BLUE = (0.8, 0.2, 0.15, 1.0), (0.15, 0.35, 0.75, 1.0)
+GREEN = (0.1, 0.7, 0.2, 1.0)
 GREY, WOOD, BRASS = (0.35, 0.37, 0.4, 1.0), (0.55, 0.38, 0.22, 1.0), (0.8, 0.65, 0.25, 1.0)
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]  # middle and half sizes [m]
 
@@ -54,6 +58,64 @@ class Cube:
     def speed(self, data: mujoco.MjData) -> float:
         """Return how fast its middle moves [m/s]."""
         return float(np.linalg.norm(data.qvel[self._velocity : self._velocity + 3]))
+
+
+@dataclass
+class Bar:
+    """A free bar, long along its own x, with room for a hand at either end."""
+
+    name: str = "bar"
+    half_m: tuple[float, float, float] = (0.11, 0.012, 0.02)
+    grip_m: float = 0.075  # from the middle to where a hand grips it
+    mass_kg: float = 0.1
+    rgba: tuple[float, ...] = BLUE
+
+    def build(self, spec: mujoco.MjSpec) -> None:
+        body = spec.worldbody.add_body(name=self.name)
+        body.add_freejoint(name=self.name)
+        grippy = [1.0, 0.1, 0.0001]  # else it would turn in the fingers that hold it by one end
+        add_box(body, ((0, 0, 0), self.half_m), self.rgba, mass=self.mass_kg, condim=4, friction=grippy)
+
+    def bind(self, model: mujoco.MjModel) -> None:
+        self._body = model.body(self.name).id
+        joint = model.joint(self.name)
+        self._address, self._velocity = int(joint.qposadr[0]), int(joint.dofadr[0])
+
+    def place(self, data: mujoco.MjData, xy: Array, yaw_rad: float) -> None:
+        """Put it on the table, the middle there."""
+        data.qpos[self._address : self._address + 3] = [*xy, self.half_m[2]]
+        data.qpos[self._address + 3 : self._address + 7] = [np.cos(yaw_rad / 2), 0.0, 0.0, np.sin(yaw_rad / 2)]
+
+    def ends(self, data: mujoco.MjData) -> tuple[Array, Array]:
+        """Return where a hand grips it at its -x and its +x end, shape (3,) each [m]."""
+        middle, along = data.xpos[self._body], data.xmat[self._body][::3]
+        return middle - self.grip_m * along, middle + self.grip_m * along
+
+    def speed(self, data: mujoco.MjData) -> float:
+        """Return how fast its middle moves [m/s]."""
+        return float(np.linalg.norm(data.qvel[self._velocity : self._velocity + 3]))
+
+
+@dataclass
+class Target:
+    """A mark on the table that nothing touches."""
+
+    name: str = "target"
+    half_m: tuple[float, float] = (0.11, 0.012)
+
+    def build(self, spec: mujoco.MjSpec) -> None:
+        mark = spec.worldbody.add_body(name=self.name, mocap=True)
+        add_box(mark, ((0, 0, 0.0005), (*self.half_m, 0.0005)), GREEN, contype=0, conaffinity=0)
+
+    def bind(self, model: mujoco.MjModel) -> None:
+        self._mocap = int(model.body_mocapid[model.body(self.name).id])
+
+    def place(self, data: mujoco.MjData, xy: Array) -> None:
+        data.mocap_pos[self._mocap] = [*xy, 0.0]
+
+    def position(self, data: mujoco.MjData) -> Array:
+        """Return its middle, shape (3,) [m]."""
+        return data.mocap_pos[self._mocap].copy()
 
 
 @dataclass

@@ -65,7 +65,8 @@ class OperatorNode(RobotNode[OperatorParameters]):
     def __init__(self) -> None:
         super().__init__("operator", OperatorParameters)
         given = self.parameters
-        expert = make_expert(f"tandem/{given.task}", noise=given.noise, slowness=given.slowness)
+        plain = f"tandem/{given.task}"
+        expert = make_expert(plain, station=given.station, noise=given.noise, slowness=given.slowness)
         self._operator = ScriptedOperator(self.station, expert, read_script(given))
         self._following = ""  # id of the episode that the operator was reset for
         self._streams = Streams(self)

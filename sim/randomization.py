@@ -55,9 +55,10 @@ class Randomizer:
 
     def __init__(self, model: mujoco.MjModel, aspects: Collection[str], ranges: Ranges = Ranges()) -> None:
         self.aspects, self._ranges = tuple(aspects), ranges
-        arm = model.body(BASE).id
-        self._bodies = np.flatnonzero((model.body_rootid != arm) & (model.body_mass > 0))
-        self._geoms = np.flatnonzero(model.body_rootid[model.geom_bodyid] != arm)
+        arms = [body for body in range(model.nbody) if model.body(body).name.endswith(BASE)]
+        of_arm = np.isin(model.body_rootid, arms)
+        self._bodies = np.flatnonzero(~of_arm & (model.body_mass > 0))
+        self._geoms = np.flatnonzero(~of_arm[model.geom_bodyid])
         self._sizes = {"light": model.nlight, "camera": model.ncam, "bodies": len(self._bodies)}
         self._nominal = {name: getattr(model, name).copy() for name in _FIELDS}
         self._ambient = model.vis.headlight.ambient.copy()

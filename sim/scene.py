@@ -1,4 +1,4 @@
-"""The scene: the station's arm on a table, its cameras, a light, and the objects of one task."""
+"""The scene: the station's arms on a table, its cameras, a light, and the objects of one task."""
 
 # MuJoCo ships no types for its enums and specs.
 # pyright: reportAttributeAccessIssue=false
@@ -9,14 +9,15 @@ import numpy as np
 from robot.kinematics.model import HAND, build_arm_spec
 from robot.specs import CameraSpec, StationSpec
 from robot.types import Array
-from sim.task import Task
+from sim.task import Task, check_arms
 
 TIMESTEP_S = 0.002
 TABLE_RGBA = (0.62, 0.53, 0.43, 1.0)
 
 
 def build_scene(station: StationSpec, task: Task) -> mujoco.MjModel:
-    """Compile the model of one cell with one task."""
+    """Compile the model of one cell with one task; ConfigError where the task is for another number of arms."""
+    check_arms(task, station)
     spec = build_arm_spec(station)
     _set_physics(spec)
     _set_drawing(spec, station)
@@ -52,8 +53,9 @@ def _add_room(spec: mujoco.MjSpec) -> None:
 
 
 def _add_camera(spec: mujoco.MjSpec, camera: CameraSpec) -> None:
-    on_hand = camera.mount == "hand"
-    body = spec.body(HAND) if on_hand else spec.worldbody
+    on_hand = camera.mount != "world"
+    prefix = f"{camera.side}_" if camera.side else ""
+    body = spec.body(prefix + HAND) if on_hand else spec.worldbody
     up = np.array([1.0, 0.0, 0.0]) if on_hand else np.array([0.0, 0.0, 1.0])
     quat = look_at_quat(np.array(camera.translation_m), np.array(camera.look_at_m), up)
     body.add_camera(name=camera.name, pos=camera.translation_m, quat=quat, fovy=camera.fovy_deg)

@@ -1,5 +1,7 @@
 """A scripted person: takes over by a schedule or where nothing moves, drives like the expert, labels, hands back.
 
+Of several arms the person drives one at a time, the one that has most to do; the others stand.
+
 What it does follows from the observations alone and their times, so it is the same person in lock-step, where it is
 read once per tick, and at its own rate in a running graph.
 """
@@ -17,6 +19,8 @@ from robot.worlds import Expert
 
 HAND_BACK_STEPS = 3  # the wish to hand back is repeated, a lost packet must not keep the arm
 DEVICE = "scripted"
+ARM_STEPS = 6  # of several arms a person drives one for so long at least: a hand has closed by then
+SAME_GRIPPER = 2e-3  # [m] or [rad]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,13 @@ class ScriptedOperator:
     """The operator contract of `robot.control_loop` for one script; `seq` rises over episodes too."""
 
     def __init__(self, station: StationSpec, expert: Expert, script: OperatorScript) -> None:
-        if station.action.space != "tcp_position":
+        if any(side.action.space != "tcp_position" for side in station.sides):
             raise ConfigError(f"a scripted operator drives the tcp; station {station.name} acts in joint positions")
         self.script = script
         self._expert, self._period_ns = expert, station.period_ns
         self._top_speed_m_s = station.operator.linear_speed_m_s
+        self._sides = station.side_names
+        self._gripper_joints = [joints.stop - 1 for joints in station.joint_slices]
         self._seq = 0
         self.reset(0)
 
@@ -78,6 +84,8 @@ class ScriptedOperator:
         self._start_ns: int | None = None
         self._path: deque[tuple[int, Array]] = deque()
         self._driving_until = -1
+        self._arm, self._arm_since_ns = 0, -NS_PER_S
+        self._grippers: Array | None = None  # as last asked for, of each side
         self._marked: set[int] = set()
 
     def read(self, observation: Observation) -> OperatorInput:
@@ -85,10 +93,10 @@ class ScriptedOperator:
         step = self.step_of(observation)
         packet = OperatorInput(self._seq, observation.time_ns, DEVICE, mark=self._mark(step))
         self._seq += 1
-        driving = self._wants_to_drive(step, observation)
-        if driving:
-            packet = self._drive(packet, observation)
-        elif 0 <= step - self._driving_until < HAND_BACK_STEPS:
+        if self._wants_to_drive(step, observation):
+            return self._drive(packet, observation)
+        self._grippers = None
+        if 0 <= step - self._driving_until < HAND_BACK_STEPS:
             packet = replace(packet, request=OwnerRequest.HAND_BACK)
         return packet
 
@@ -138,10 +146,14 @@ class ScriptedOperator:
         return True
 
     def _drive(self, packet: OperatorInput, observation: Observation) -> OperatorInput:
-        """Move towards the expert's target: the twist of a hand on a joystick, the clutch held."""
-        target = self._expert.act(observation.values)
-        offset = target[:3] - observation.values["tcp_position"]
-        linear = self.script.gain * offset / (self._period_ns / NS_PER_S)
+        """Move one arm towards the expert's target: the twist of a hand on a joystick, the clutch held."""
+        wanted = self._expert.act(observation.values).reshape(len(self._sides), -1)  # tcp and gripper of each side
+        offsets = wanted[:, :3] - observation.values["tcp_position"].reshape(-1, 3)
+        if self._grippers is None:
+            self._grippers = observation.values["joint_position"][self._gripper_joints]
+        arm = self._choose_arm(offsets, wanted[:, 3] - self._grippers, observation.time_ns)
+        self._grippers[arm] = wanted[arm, 3]
+        linear = self.script.gain * offsets[arm] / (self._period_ns / NS_PER_S)
         linear *= min(1.0, self._top_speed_m_s / max(float(np.linalg.norm(linear)), 1e-9))
         x, y, z = (float(v) for v in linear)
         return replace(
@@ -149,5 +161,15 @@ class ScriptedOperator:
             engaged=True,
             request=OwnerRequest.TAKE_OVER,
             twist=(x, y, z, 0.0, 0.0, 0.0),
-            gripper=float(target[3]),
+            gripper=float(wanted[arm, 3]),
+            side=self._sides[arm],
         )
+
+    def _choose_arm(self, offsets: Array, gripper_changes: Array, time_ns: int) -> int:
+        """Stay with an arm for a moment, then go to where most is to be done: a hand to open or close before a way."""
+        is_changing = np.abs(gripper_changes) > SAME_GRIPPER
+        if time_ns - self._arm_since_ns >= ARM_STEPS * self._period_ns:
+            arm = int(np.argmax(np.linalg.norm(offsets, axis=1) + is_changing))
+            if arm != self._arm or is_changing[arm]:
+                self._arm, self._arm_since_ns = arm, time_ns
+        return self._arm

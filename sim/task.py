@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import mujoco
 import numpy as np
 
-from robot.errors import unknown_name
+from robot.errors import ConfigError, unknown_name
 from robot.specs import StationSpec
 from robot.types import Array
 
 GROUP, ARMS = "tandem.tasks", "tandem.arms"
+STATIONS = {1: "fr3_sim", 2: "fr3_pair_sim"}  # what a task runs on when nothing else is said, by its number of arms
 STEP_M = 0.012  # an expert asks for at most so much per step
 
 
@@ -31,11 +32,16 @@ class StartRange:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What an expert's plan looks at: tcp [m], object state as the task gives it, travel of a finger [m]."""
+    """What an expert's plan looks at: tcp [m], object state as the task gives it, travel of a finger [m].
+
+    Of several arms each is asked for by itself: `side` says for which, and `others` has the others' views, in order.
+    """
 
     tcp: Array
     objects: Array
     gripper: float
+    side: int = 0
+    others: "tuple[View, ...]" = ()
 
     @property
     def thing(self) -> Array:
@@ -44,13 +50,18 @@ class View:
 
 
 class Task(Protocol):
-    """One task. Its configuration is a dataclass; `bind` finds its bodies in the compiled model."""
+    """One task. Its configuration is a dataclass; `bind` finds its bodies in the compiled model.
+
+    A task of several arms has a tuple of starts, one per side.
+    """
 
     name: str
     max_steps: int
     object_state_size: int
-    start: StartRange
     expert_step_m: float
+
+    @property
+    def start(self) -> "StartRange | tuple[StartRange, ...]": ...
 
     def build(self, spec: mujoco.MjSpec, station: StationSpec) -> None:
         """Add bodies to the scene before it is compiled."""
@@ -77,6 +88,21 @@ class Task(Protocol):
     def plan(self, view: View) -> tuple[Array, float]:
         """Return where the expert wants tcp [m] and fingers [m] now, from what is seen alone: it has no memory."""
         ...
+
+
+def starts_of(task: Task) -> tuple[StartRange, ...]:
+    """Return where each arm starts, as many as the task is for."""
+    return (task.start,) if isinstance(task.start, StartRange) else task.start
+
+
+def check_arms(task: Task, station: StationSpec) -> None:
+    """Raise ConfigError where a task is for another number of arms than the station has."""
+    wanted, found = len(starts_of(task)), len(station.sides)
+    if wanted != found:
+        raise ConfigError(
+            f"task {task.name} needs a station of {wanted} arm{'s'[: wanted > 1]}, {station.name} has {found}; take "
+            f"another task, or a station such as {STATIONS.get(wanted, 'one with more sides')}"
+        )
 
 
 @cache

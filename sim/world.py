@@ -8,28 +8,32 @@ import numpy as np
 from robot.control_loop import Outcome
 from robot.errors import ConfigError, unknown_name
 from robot.kinematics.arm import ArmKinematics
-from robot.kinematics.model import TCP
+from robot.kinematics.model import TCP, mirrored_joints
+from robot.motion import make_kinematics
 from robot.specs import StationSpec
 from robot.types import NS_PER_S, Array, Command, Observation, RobotState
 from sim.randomization import Drawn, Randomizer, chosen_aspects
 from sim.renderer import SceneRenderer, read_state
 from sim.scene import TIMESTEP_S, build_scene
-from sim.task import Task
+from sim.task import StartRange, Task, starts_of
 
 SERVO_STEPS = round(0.01 / TIMESTEP_S)  # physics steps per setpoint: the servo runs at 100 Hz
 SERVO_S = SERVO_STEPS * TIMESTEP_S
 START_ERROR_M = 0.01
 FIELDS = ("joint_position", "joint_velocity", "tcp_position", "object_state")
 TIMESTEP_NS = round(TIMESTEP_S * NS_PER_S)
-JOINT_EQUALITY = mujoco.mjtEq.mjEQ_JOINT  # pyright: ignore[reportAttributeAccessIssue]
 SOLVED, UNSOLVED = Outcome(1.0, True), Outcome(0.0, False)
 
 
-def mirrored_joint(model: mujoco.MjModel, station: StationSpec) -> int:
-    """Return where in `qpos` the joint is that mirrors the gripper's; the gripper's own where none does."""
-    own = model.joint(station.gripper.joint)
-    coupled = np.flatnonzero((model.eq_type == JOINT_EQUALITY) & (model.eq_obj2id == own.id))
-    return int(model.jnt_qposadr[model.eq_obj1id[coupled[0]]] if len(coupled) else own.qposadr[0])
+class Picked:
+    """Rows of a live array that are not side by side: what several arms have where one has a view."""
+
+    def __init__(self, source: Array, rows: Sequence[int]) -> None:
+        self._source, self._rows = source, list(rows)
+
+    def copy(self) -> Array:
+        """Return the present values in one row."""
+        return self._source[self._rows].ravel()
 
 
 class SimWorld:
@@ -56,11 +60,11 @@ class SimWorld:
         self.aspects = chosen_aspects(randomize)
         self._randomizer = Randomizer(self.model, self.aspects) if self.aspects else None
         self.drawn: Drawn = {}
-        self._kinematics = ArmKinematics(station)
-        self._tcp = self.data.site_xpos[self.model.site(TCP).id]  # a view, as are the joints
+        self._kinematics = make_kinematics(station)
         self._n = len(station.joint_names)
-        self._joints = self.data.qpos[: self._n], self.data.qvel[: self._n]
-        self._mirror = mirrored_joint(self.model, station)
+        self._places = [int(self.model.joint(name).qposadr[0]) for name in station.joint_names]
+        self._mirrors = mirrored_joints(self.model, station)
+        self._tcp, self._joints = self._live_values()
         self._cameras, self._image_size = tuple(images), image_size
         self._lag_s = -self.model.actuator_biasprm[:, 2] / self.model.actuator_gainprm[:, 0]
         groups = round(station.period_s / (SERVO_STEPS * TIMESTEP_S))
@@ -80,7 +84,7 @@ class SimWorld:
             self._rng = np.random.default_rng(seed)
         self._draw_domain()
         mujoco.mj_resetData(self.model, self.data)
-        self._place_arm()
+        self._place_arms()
         self.task.reset(self.data, self._rng)
         mujoco.mj_forward(self.model, self.data)
         self.time_ns += self.station.period_ns
@@ -155,6 +159,11 @@ class SimWorld:
         """Return what an episode of this seed gets drawn, for its metadata; empty without randomisation."""
         return self._randomizer.draw(np.random.default_rng(seed).spawn(1)[0]) if self._randomizer else {}
 
+    @property
+    def command_latency_s(self) -> float:
+        """How late commands arrive in this episode; `drive` leaves it to its caller."""
+        return self.drawn.get("latency/command_s", [0.0])[0]
+
     def _draw_domain(self) -> None:
         if self._randomizer is None:
             return
@@ -173,28 +182,40 @@ class SimWorld:
         self._late = arrived[len(controls) :]
         return arrived[: len(controls)]
 
-    def _place_arm(self) -> None:
-        tcp, travel_m = self.task.start.sample(self._rng)
-        gripper = self.station.gripper.joint_at(travel_m)
-        arm = self._kinematics.inverse(tcp, np.array(self.station.arm.home_rad), iterations=30)
-        self._setpoint = np.append(arm, gripper)
-        reached = self._kinematics.tcp_position(self._setpoint)
-        if not np.abs(reached - tcp).max() < START_ERROR_M:
+    def _live_values(self) -> tuple[Array | Picked, tuple[Array | Picked, Array | Picked]]:
+        """Return tcps, joint positions and velocities as views of the data, or what picks them out of it."""
+        data, sides = self.data, self.station.sides
+        tcps = [self.model.site(side.mount.prefix + TCP).id for side in sides]
+        if len(sides) == 1:
+            return data.site_xpos[tcps[0]], (data.qpos[: self._n], data.qvel[: self._n])
+        dofs = [int(self.model.joint(name).dofadr[0]) for name in self.station.joint_names]
+        return Picked(data.site_xpos, tcps), (Picked(data.qpos, self._places), Picked(data.qvel, dofs))
+
+    def _place_arms(self) -> None:
+        starts = zip(self.station.sides, self._kinematics.sides, starts_of(self.task), strict=True)
+        placed = [self._start(side, arm, start) for side, arm, start in starts]
+        self._setpoint = np.concatenate(placed)
+        self.data.qpos[self._places] = self._setpoint
+        self.data.qpos[self._mirrors] = [joints[-1] for joints in placed]
+        self.data.ctrl[:] = self._setpoint
+        self._late = [self._setpoint] * round(self.command_latency_s / (SERVO_STEPS * TIMESTEP_S))
+
+    def _start(self, side: StationSpec, arm: ArmKinematics, start: StartRange) -> Array:
+        """Draw the joints that one arm starts from; ConfigError where it cannot."""
+        tcp, travel_m = start.sample(self._rng)
+        found = arm.inverse(tcp, np.array(side.arm.home_rad), iterations=30)
+        if not np.abs(arm.tcp_position(found) - tcp).max() < START_ERROR_M:
             raise ConfigError(
-                f"task {self.task.name} starts with the tcp at {np.round(tcp, 3)} m, which {self.station.name} cannot "
+                f"task {self.task.name} starts with the tcp at {np.round(tcp, 3)} m, which {side.name} cannot "
                 "reach: take a task that is laid out for this arm"
             )
-        self.data.qpos[: self._n] = self._setpoint
-        self.data.qpos[self._mirror] = gripper
-        self.data.ctrl[:] = self._setpoint
-        latency_s = self.drawn.get("latency/command_s", [0.0])[0]
-        self._late = [self._setpoint] * round(latency_s / (SERVO_STEPS * TIMESTEP_S))
+        return np.append(found, side.gripper.joint_at(travel_m))
 
     def _field_shapes(self) -> dict[str, tuple[int, ...]]:
         sizes = {
             "joint_position": self._n,
             "joint_velocity": self._n,
-            "tcp_position": 3,
+            "tcp_position": 3 * len(self.station.sides),
             "object_state": self.task.object_state_size,
         }
         for name in self.station.observation:

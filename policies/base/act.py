@@ -1,7 +1,9 @@
 """ACT, action chunking with transformers (Zhao et al. 2023): a conditional VAE whose latent is the noise to steer by.
 
-As published but for two things: a camera gives one token, the features of its encoder, in place of one per patch; and
-the loss counts only steps inside the episode. Left alone it acts on the latent's mean, zero.
+As published: every place in the last feature map of a camera is a token with its sinusoidal position in the plane, and
+the posterior sees the state, not the images. But the loss counts only steps inside the episode, positions are added to
+the tokens once, not to queries and keys of each layer, and a learned vector says which camera (and step) a token is of.
+Left alone it acts on the latent's mean, zero.
 """
 
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from policies.data.chunks import ChunkBatch
 from policies.encoders import ObservationEncoder
 from policies.learners.supervised import train_policy
+from policies.network import sinusoidal_plane
 from policies.observations import Shapes
 from policies.steerable import BaseConfig, SteerablePolicy, masked_mean
 
@@ -66,24 +69,32 @@ PRESETS = {
 class ActNetwork(nn.Module):
     """Posterior (training only), and a transformer from latent and observation to one action per query."""
 
+    plane: Tensor  # positions of all image tokens, (tokens, width)
+
     def __init__(self, shapes: Shapes, action: int, config: ActConfig, archive: Tensor | None = None) -> None:
         super().__init__()
-        self.encoder = ObservationEncoder(shapes, config, archive)
-        count = len(self.encoder.cameras)
-        self.parts = [self.encoder.state] * (self.encoder.state > 0) + [config.image_features] * count
+        self.encoder = ObservationEncoder(shapes, config, archive, pooled=False)
+        has_state = self.encoder.state > 0
         self.horizon, self.latent, self.kl_weight = config.action_horizon, config.latent, config.kl_weight
         self.noise_spec = ((config.latent,), "normal")
         width = config.width
         self.posterior_in = nn.ModuleDict(
-            {"actions": nn.Linear(action, width), "observation": nn.Linear(self.encoder.size, width)}
+            {"actions": nn.Linear(action, width)}
+            | ({"observation": nn.Linear(self.encoder.state, width)} if has_state else {})
         )
         self.posterior_token = nn.Parameter(0.02 * torch.randn(width))
-        self.posterior_place = nn.Parameter(0.02 * torch.randn(2 + self.horizon, width))
+        self.posterior_place = nn.Parameter(0.02 * torch.randn(1 + has_state + self.horizon, width))
         self.posterior = _encoder(config)
         self.posterior_out = nn.Linear(width, 2 * config.latent)
         self.latent_in = nn.Linear(config.latent, width)
-        self.observed_in = nn.ModuleList(nn.Linear(size, width) for size in self.parts)
-        self.place = nn.Parameter(0.02 * torch.randn(1 + len(self.parts), width))
+        self.observed_in = nn.ModuleList([nn.Linear(self.encoder.state, width)] if has_state else [])
+        self.place = nn.Parameter(0.02 * torch.randn(1 + has_state, width))
+        if grids := list(self.encoder.grids.values()):
+            self.image_in = nn.Linear(config.image_features, width)
+            self.view = nn.Parameter(0.02 * torch.randn(len(grids) * config.obs_horizon, width))
+            self.places = [height * width for height, width in grids for _ in range(config.obs_horizon)]
+            planes = [sinusoidal_plane(*grid, width).repeat(config.obs_horizon, 1) for grid in grids]
+            self.register_buffer("plane", torch.cat(planes), persistent=False)
         self.memory = _encoder(config)
         layer = nn.TransformerDecoderLayer(
             width, config.attention_heads, config.feedforward, config.dropout, batch_first=True
@@ -98,17 +109,23 @@ class ActNetwork(nn.Module):
     def decode(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return chunks for a latent `noise`, shape (batch, latent)."""
         assert noise is not None
-        seen = [layer(part) for layer, part in zip(self.observed_in, features.split(self.parts, dim=1), strict=True)]
-        tokens = torch.stack([self.latent_in(noise), *seen], dim=1) + self.place
+        state, images = features.tensor_split([self.encoder.state], dim=1)
+        tokens = torch.stack([self.latent_in(noise), *(layer(state) for layer in self.observed_in)], dim=1) + self.place
+        if images.shape[1]:
+            seen = self.image_in(images.unflatten(1, (len(self.plane), -1)))
+            views = self.view.repeat_interleave(torch.tensor(self.places, device=seen.device), dim=0)
+            tokens = torch.cat([tokens, seen + self.plane + views], dim=1)
         queries = self.queries.expand(len(features), -1, -1)
         return self.head(self.answer(queries, self.memory(tokens)))
 
     def infer_latent(self, features: Tensor, chunks: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of the latent given a chunk; padded steps are not looked at."""
         token = self.posterior_token.expand(len(chunks), 1, -1)
-        observed = self.posterior_in["observation"](features)[:, None]
-        tokens = torch.cat([token, observed, self.posterior_in["actions"](chunks)], dim=1) + self.posterior_place
-        padded = torch.cat([torch.zeros_like(mask[:, :2, 0]), 1.0 - mask[..., 0]], dim=1).bool()
+        if self.encoder.state:
+            observed = self.posterior_in["observation"](features[:, : self.encoder.state])
+            token = torch.cat([token, observed[:, None]], dim=1)
+        padded = torch.cat([torch.zeros_like(token[..., 0]), 1.0 - mask[..., 0]], dim=1).bool()
+        tokens = torch.cat([token, self.posterior_in["actions"](chunks)], dim=1) + self.posterior_place
         out = self.posterior_out(self.posterior(tokens, src_key_padding_mask=padded)[:, 0])
         mean, log_variance = out.chunk(2, dim=-1)
         return mean, log_variance

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from policies.base.conditional_unet import ConditionalUnet
-from policies.network import SinusoidalTime
+from policies.network import SinusoidalTime, initialize
 from robot.errors import unknown_name
+
+FIRST_OUTPUT = 0.1  # share of the last layer's start
 
 
 class Denoiser(Protocol):
@@ -41,7 +43,9 @@ class Denoiser(Protocol):
 class MlpDenoiser(nn.Module):
     """An MLP on chunk, time and features side by side (DPPO, Ren et al. 2024); Mish.
 
-    Its first layer is split by input: W [x, t, f] = W_x x + (W_t t + W_f f), and the bracket is `condition`.
+    Its first layer is split by input: W [x, t, f] = W_x x + (W_t t + W_f f), and the bracket is `condition`. Weights
+    start orthogonal with gain sqrt(2): torch's own start is a third of that, layer upon layer, and in the few thousand
+    steps of a small policy the network does not get steep enough to tell two ways apart.
     """
 
     def __init__(self, horizon: int, action: int, features: int, config: Any) -> None:
@@ -52,6 +56,9 @@ class MlpDenoiser(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.last = nn.Linear(hidden[-1], size)
         self.sizes = [size, time, features]
+        initialize(self, torch.Generator().manual_seed(torch.initial_seed()))  # the seed it is built under
+        with torch.no_grad():
+            self.last.weight.mul_(FIRST_OUTPUT)
 
     def fold(self, chunks: Tensor) -> Tensor:
         return chunks.flatten(1)

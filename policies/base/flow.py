@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from policies.base.denoisers import each_step, make_denoiser
 from policies.data.chunks import ChunkBatch
 from policies.encoders import ObservationEncoder
+from policies.inpainting import solve_towards
 from policies.learners.supervised import train_policy
 from policies.observations import Shapes
 from policies.steerable import BaseConfig, SteerablePolicy, masked_mean
@@ -57,9 +58,9 @@ _CPU = FlowConfig(
     action_horizon=8,
     execution_horizon=8,
     steps=4000,
-    learning_rate=1e-3,
+    learning_rate=3e-3,
     denoiser="mlp",
-    inference_steps=4,
+    inference_steps=10,
     time_features=32,
     hidden=(256, 256, 256),
 )
@@ -94,6 +95,17 @@ class FlowNetwork(nn.Module):
         for condition in each_step(self.denoiser, features, self.times.to(features.device)):
             folded = torch.add(folded, self.denoiser(folded, condition), alpha=self.step)
         return self.denoiser.unfold(folded)
+
+    def decode_after(self, features: Tensor, noise: Tensor, planned: Tensor, weights: Tensor) -> Tensor:
+        """Carry noise as `decode`, leaning to `planned` where it has weight (`policies.inpainting`)."""
+        conditions = each_step(self.denoiser, features, self.times.to(features.device))
+        taus = [-self.step * index for index in range(len(conditions))]
+
+        def estimate(index: int, z: Tensor) -> tuple[Tensor, Tensor]:
+            velocity = self.denoiser.unfold(self.denoiser(self.denoiser.fold(z), conditions[index]))
+            return z - (1.0 - taus[index]) * velocity, z + taus[index] * velocity
+
+        return solve_towards(estimate, noise, taus, planned, weights)
 
     def loss(self, batch: ChunkBatch) -> Tensor:
         """Return the mean squared error of the predicted velocity."""

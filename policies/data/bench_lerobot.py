@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from policies.data.bench import BATCH, CAMERAS
+from policies.data.bench import BATCH
+from policies.data.bench_episodes import CAMERAS
 from policies.data.episodes import open_episodes
 from policies.data.lerobot_export import export_lerobot
 

@@ -14,20 +14,26 @@ from policies.normalization import ActionLimits, StateNormalizer
 
 @dataclass(frozen=True)
 class ChunkDataset:
-    """Rows of (state, chunk, mask). Past an episode's end the last action repeats and the mask is 0."""
+    """Rows of (state, chunk, mask). Past an episode's end the last action repeats and the mask is 0.
+
+    `seen` holds, for policies that see several observations, which rows each row sees, oldest first; before an
+    episode's beginning its first row repeats. None: each row sees itself.
+    """
 
     states: np.ndarray  # (n, state)
     chunks: np.ndarray  # (n, horizon, action), station units
     mask: np.ndarray  # (n, horizon)
     images: Mapping[str, np.ndarray] = field(default_factory=dict)  # (n, H, W[, 3]) per camera field
+    seen: np.ndarray | None = None  # (n, obs_horizon), row numbers
 
     @classmethod
-    def cut(cls, trajectories: Sequence[Trajectory], horizon: int) -> "ChunkDataset":
+    def cut(cls, trajectories: Sequence[Trajectory], horizon: int, obs_horizon: int = 1) -> "ChunkDataset":
         chunks, masks = zip(*(cut_chunks(trajectory.actions, horizon) for trajectory in trajectories), strict=True)
         states = np.concatenate([trajectory.states[:-1] for trajectory in trajectories])
         names = trajectories[0].images
         images = {name: np.concatenate([trajectory.images[name][:-1] for trajectory in trajectories]) for name in names}
-        return cls(states, np.concatenate(chunks), np.concatenate(masks), images)
+        seen = rows_seen([len(trajectory) for trajectory in trajectories], obs_horizon) if obs_horizon > 1 else None
+        return cls(states, np.concatenate(chunks), np.concatenate(masks), images, seen)
 
     @property
     def actions(self) -> np.ndarray:
@@ -43,9 +49,19 @@ def cut_chunks(actions: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarra
     return actions[np.minimum(due, len(actions) - 1)], (due < len(actions)).astype(np.float32)
 
 
+def rows_seen(lengths: Sequence[int], obs_horizon: int) -> np.ndarray:
+    """Return which rows each row of consecutive episodes sees, shape (sum of lengths, obs_horizon), oldest first."""
+    begins = np.repeat(np.cumsum([0, *lengths[:-1]]), lengths)[:, None]
+    wanted = np.arange(sum(lengths))[:, None] + np.arange(1 - obs_horizon, 1)[None]
+    return np.maximum(wanted, begins)
+
+
 @dataclass(frozen=True)
 class ChunkBatch:
-    """Normalised tensors of one gradient step; images as the cameras gave them."""
+    """Normalised tensors of one gradient step; images as the cameras gave them.
+
+    With obs_horizon > 1 states and images have an axis of time behind that of the batch.
+    """
 
     states: Tensor
     chunks: Tensor
@@ -67,14 +83,16 @@ class ChunkSource:
         self.chunks = torch.from_numpy(actions.normalize(dataset.chunks).astype(np.float32))
         self.mask = torch.from_numpy(dataset.mask)[..., None]
         self.images = {name: torch.from_numpy(images) for name, images in dataset.images.items()}
+        self.seen = None if dataset.seen is None else torch.from_numpy(dataset.seen)
         self.batch_size, self.progress = batch_size, 0
         self.generator = torch.Generator().manual_seed(seed)
 
     def next(self) -> ChunkBatch:
         index = torch.randint(len(self.states), (self.batch_size,), generator=self.generator)
         self.progress += 1
-        images = {name: images[index] for name, images in self.images.items()}
-        return ChunkBatch(self.states[index], self.chunks[index], self.mask[index], images)
+        seen = index if self.seen is None else self.seen[index]
+        images = {name: images[seen] for name, images in self.images.items()}
+        return ChunkBatch(self.states[seen], self.chunks[index], self.mask[index], images)
 
     def metrics(self) -> dict[str, float]:
         return {}

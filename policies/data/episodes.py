@@ -11,6 +11,7 @@ from policies.data.demonstrations import Demonstrations
 from policies.data.trajectories import Trajectory
 from policies.observations import DEPTH, IMAGE
 from robot.curation import read_flags
+from robot.depth import camera_of
 from robot.episode import Episode
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
@@ -145,4 +146,4 @@ def _observed(episode: Episode) -> list[str]:
 def _images(episode: Episode, camera: str, rows: Sequence[int], size: int) -> tuple[str, np.ndarray]:
     """Return the field of a camera, and its newest image at each row; a depth image keeps its 16 bits."""
     seen = np.stack([square(episode.image(camera, int(row)), size) for row in rows])
-    return (IMAGE if seen.ndim == 4 else DEPTH) + camera, seen
+    return (IMAGE + camera if seen.ndim == 4 else DEPTH + camera_of(camera)), seen

@@ -11,13 +11,12 @@ from policies.data.contract import DataContract, station_contract
 from robot.episode import EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
-from robot.images import encode_image
+from robot.images import encode_for_store
 from robot.record import Clip, TickRecord
 from robot.specs import StationSpec
 from robot.types import NS_PER_S, EndReason, Owner, Segment
 
 Outcome = Literal["success", "failure", "timeout"]
-JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _record(store: EpisodeStore, episode: ForeignEpisode, rules: ImportRules, co
                 view = read_image(read, step, f"{where}: {camera}") if step else first[camera]
                 if view.shape != first[camera].shape:
                     raise ConfigError(f"{where}: {camera} is {view.shape} at step {step}, was {first[camera].shape}")
-                blobs[camera] = encode_image(view, jpeg_quality=JPEG_QUALITY)
+                blobs[camera] = encode_for_store(view)
             writer.append(_tick(episode, step, contract, reason), blobs)
         is_whole = True
     finally:

@@ -34,7 +34,7 @@ class ImageReader(Protocol):
 
 
 class StoredImages:
-    """Reads and decodes the recorded JPEG or PNG at every access; `image_size` as `robot.observation.square`, 0: none.
+    """Reads and decodes the recorded images at every access; `image_size` as `robot.observation.square`, 0: none.
 
     Opening verifies every episode against the hash it was sealed with.
     """

@@ -1,11 +1,13 @@
 """Write episodes as a LeRobotDataset v3 that lerobot's own loader and training command take as it is.
 
 `observation.state`, `action` and `observation.images.<camera>` are what lerobot trains on. Every column of ours is kept
-beside them as `tandem.<column>`, in its own type; what has no place in a frame (ids, metadata, events, endings) lies in
-`meta/tandem.json`. Needs lerobot: an environment of its own, `make install CONSTRAINTS=constraints/lerobot.txt`.
+beside them as `tandem.<column>`, in its own type; what has no place in a frame (ids, metadata, events, endings, how
+depth was packed, the hash of every file) lies in `meta/tandem.json`. Colour goes into videos; depth into PNG images,
+packed as `depth_packing` says, since the format has no depth and lerobot's videos would not keep it.
+
+Needs lerobot: an environment of its own, `make install CONSTRAINTS=constraints/lerobot.txt`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +17,16 @@ import numpy as np
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from policies.data.contract import DataContract
+from policies.data.depth_packing import DepthPacking
 from policies.data.episodes import ChosenEpisodes, flat_states
 from policies.data.image_chunks import seen_stretches
 from policies.data.images import check_cameras
+from policies.data.lerobot_facts import FACTS, hash_files, seal_facts
+from policies.data.lerobot_source import IMAGES
 from robot.episode import Episode
 from robot.errors import ConfigError
 from robot.types import EndReason, Owner
 
-FACTS = Path("meta") / "tandem.json"
 PREFIX = "tandem."
 
 
@@ -52,21 +56,27 @@ def export_lerobot(chosen: ChosenEpisodes, out: Path, *, cameras: Sequence[str],
     if not parts:
         raise ConfigError("no tick executed an action while all cameras had sent an image: nothing to export")
     columns = common_columns([episode for episode, _ in parts])
+    depth = _depth_packings(parts, cameras)
     dataset = LeRobotDataset.create(
         repo_id,
         fps=round(rate_hz),
-        features=_features(chosen, parts[0], columns, cameras),
+        features=_features(chosen, parts[0], columns, cameras, depth),
         root=out,
         robot_type=chosen.episodes[0].info.station or None,
         use_videos=True,
         video_backend="pyav",
     )
     for episode, rows in parts:
-        _write(dataset, episode, rows, chosen, columns)
+        _write(dataset, episode, rows, chosen, columns, depth)
     dataset.finalize()
     kept = {_feature(name): {"name": name, "shape": shape} for name, (_, shape) in columns.items()}
-    facts = {"columns": kept, "episodes": [_facts(*part) for part in parts]}
-    (out / FACTS).write_text(json.dumps(facts))
+    facts = {
+        "columns": kept,
+        "depth": {camera: packing.to_json() for camera, packing in depth.items()},
+        "episodes": [_facts(*part) for part in parts],
+        "files": hash_files(out),
+    }
+    (out / FACTS).write_bytes(seal_facts(facts))
     frames = sum(len(rows) for _, rows in parts)
     every = {name for episode in chosen.episodes for name in episode.columns}
     return Exported(
@@ -99,6 +109,7 @@ def _features(
     part: tuple[Episode, np.ndarray],
     columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
     cameras: Sequence[str],
+    depth: Mapping[str, DepthPacking],
 ) -> dict[str, Any]:
     episode, rows = part
     names = state_names(chosen.fields, episode)
@@ -107,13 +118,9 @@ def _features(
         "action": _action(chosen.contract),
     }
     for camera in cameras:
-        image = episode.image(camera, int(rows[0]))
-        if image.ndim != 3:
-            raise ConfigError(
-                f"camera '{camera}' is depth, for which this format has no place; leave it out (--cameras)"
-            )
-        shape = {"dtype": "video", "shape": image.shape, "names": ["height", "width", "channels"]}
-        features[f"observation.images.{camera}"] = shape
+        height, width = episode.image(camera, int(rows[0])).shape[:2]
+        shape = {"shape": (height, width, 3), "names": ["height", "width", "channels"]}
+        features[IMAGES + camera] = {"dtype": "image" if camera in depth else "video", **shape}
     for name, dtype in (("reward", "float32"), ("done", "bool"), ("success", "bool")):
         features[f"next.{name}"] = {"dtype": dtype, "shape": (1,), "names": None}
     features["intervention"] = {"dtype": "bool", "shape": (1,), "names": None}
@@ -133,10 +140,15 @@ def _action(contract: DataContract) -> dict[str, Any]:
 
 
 def _write(
-    dataset: Any, episode: Episode, rows: np.ndarray, chosen: ChosenEpisodes, columns: Mapping[str, Any]
+    dataset: Any,
+    episode: Episode,
+    rows: np.ndarray,
+    chosen: ChosenEpisodes,
+    columns: Mapping[str, Any],
+    depth: Mapping[str, DepthPacking],
 ) -> None:
     states = flat_states(episode, chosen.fields).astype(np.float32)
-    cameras = [key.removeprefix("observation.images.") for key in dataset.meta.video_keys]
+    cameras = [key.removeprefix(IMAGES) for key in dataset.meta.camera_keys]
     table = episode.columns
     reward = np.maximum(table["reward_task"], table["reward_operator"]).astype(np.float32)
     is_human = np.isin(table["owner"], (Owner.HUMAN, Owner.SHARED))
@@ -152,10 +164,23 @@ def _write(
             "intervention": is_human[row : row + 1],
             "task": episode.info.task or "unnamed",
         }
-        frame |= {f"observation.images.{camera}": episode.image(camera, int(row)) for camera in cameras}
+        images = {camera: episode.image(camera, int(row)) for camera in cameras}
+        frame |= {IMAGES + name: depth[name].pack(it) if name in depth else it for name, it in images.items()}
         frame |= {_feature(name): np.atleast_1d(table[name][row]) for name in columns}
         dataset.add_frame(frame)
     dataset.save_episode(parallel_encoding=False)
+
+
+def _depth_packings(parts: Sequence[tuple[Episode, np.ndarray]], cameras: Sequence[str]) -> dict[str, DepthPacking]:
+    """Return how the images of each depth camera are packed, over the range of all of them."""
+    first, rows = parts[0]
+    found = {}
+    for camera in cameras:
+        if first.image(camera, int(rows[0])).ndim == 2:
+            found[camera] = DepthPacking.over(
+                episode.image(camera, int(row)) for episode, rows in parts for row in rows
+            )
+    return found
 
 
 def _facts(episode: Episode, rows: np.ndarray) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch.nn.functional import layer_norm, relu
 class CriticEnsemble(nn.Module):
     """`heads` independent MLPs Q(state, action) whose weights are stacked along the first axis.
 
-    Each hidden layer is Linear, LayerNorm (with its own gain and bias per head), ReLU.
+    Each hidden layer is Linear, LayerNorm (with its own gain and bias per head), ReLU or tanh.
     """
 
     def __init__(
@@ -24,8 +24,10 @@ class CriticEnsemble(nn.Module):
         use_layer_norm: bool = True,
         action_gain: float = 1.0,
         outputs: int = 1,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
+        self.activate = {"relu": relu, "tanh": torch.tanh}[activation]
         self.gain = action_gain
         self.heads, self.use_layer_norm = heads, use_layer_norm
         sizes = [state + action, *hidden, outputs]
@@ -59,7 +61,7 @@ class CriticEnsemble(nn.Module):
             if self.use_layer_norm:
                 values = layer_norm(values, values.shape[-1:])
                 values = torch.addcmul(pick(self.shifts[index]), values, pick(self.gains[index]))
-            values = relu(values)
+            values = self.activate(values)
         return values.squeeze(-1)  # of one output
 
 

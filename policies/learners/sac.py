@@ -5,7 +5,7 @@
 
 One update takes the whole batch of an environment step: `utd_ratio` slices for the critics, and the actor and the
 temperature once, on the last slice (RLPD) or on all of it (WSRL). Q in the actor's loss is the mean of all heads, or
-their minimum (WSRL).
+their minimum (WSRL). DSRL updates the actor on each slice.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from policies.learners.critics import CriticEnsemble, random_subset
-from policies.learners.squashed_gaussian import SquashedGaussian
+from policies.learners.squashed_gaussian import LOG_STD, SquashedGaussian
 from policies.learners.temperature import Temperature, entropy_target
 from policies.learners.value_heads import make_head
-from policies.network import polyak
+from policies.network import ACTIVATIONS, polyak
 from robot.errors import ConfigError
 
 
@@ -42,9 +42,12 @@ class SACLearnerConfig:
     utd_ratio: int = 20
     backup_entropy: bool = True
     actor_value: str = "mean"  # of all heads, or min
-    actor_batch: str = "last"  # slice, or all
+    actor_batch: str = "last"  # slice, or all of them at once, or each in turn
     entropy_per_dimension: float = -0.5
     initial_temperature: float = 1.0
+    activation: str = "relu"  # or tanh
+    actor_head_gain: float = 1e-2  # of its last layer at the start; 0: mean 0 and standard deviation 1 exactly
+    log_std_low: float = LOG_STD[0]
     head: str = "mse"  # or hl_gauss, over value_low to value_high
     value_low: float = 0.0
     value_high: float = 1.0
@@ -57,7 +60,8 @@ class SACLearnerConfig:
             )
         for name, value, allowed in (
             ("actor_value", self.actor_value, ("mean", "min")),
-            ("actor_batch", self.actor_batch, ("last", "all")),
+            ("actor_batch", self.actor_batch, ("last", "all", "each")),
+            ("activation", self.activation, tuple(ACTIVATIONS)),
         ):
             if value not in allowed:
                 raise ConfigError(f"{name} is '{value}', allowed: {', '.join(allowed)}")
@@ -96,7 +100,9 @@ class Transitions:
 class Critics:
     """Live and target ensemble, their optimiser, and the value head: what every learner here has the same of."""
 
-    def __init__(self, state: int, action: int, config: Any, generator: torch.Generator) -> None:
+    def __init__(
+        self, state: int, action: int, config: Any, generator: torch.Generator, *, activation: str = "relu"
+    ) -> None:
         self.config, self.generator = config, generator
         self.head = make_head(config.head, config.value_low, config.value_high, config.bins)
         self.live, self.target = (
@@ -107,6 +113,7 @@ class Critics:
                 config.heads,
                 use_layer_norm=config.layer_norm,
                 outputs=self.head.outputs,
+                activation=activation,
             )
             for _ in range(2)
         )
@@ -201,15 +208,37 @@ class EntropyActor:
     _SAVED = ("actor", "temperature", "optimizer", "temperature_optimizer")
 
 
-class SACLearner:
-    """Actor, critics and temperature; everything random in it comes from its own generator."""
+def make_actor(state: int, action: int, config: SACLearnerConfig) -> SquashedGaussian:
+    """Return the actor of these settings; its weights are yet to be drawn or loaded."""
+    return SquashedGaussian(
+        state,
+        action,
+        config.actor_hidden,
+        layer_norm=config.actor_layer_norm,
+        log_std=(config.log_std_low, LOG_STD[1]),
+        activation=config.activation,
+    )
 
-    def __init__(self, state: int, action: int, config: SACLearnerConfig, *, seed: int) -> None:
+
+class SACLearner:
+    """Actor, critics and temperature; everything random in it comes from its own generator.
+
+    Args:
+        state: width of a state.
+        action: width of what the actor chooses.
+        config: settings.
+        seed: of the networks and of everything that is drawn.
+        valued: width of what the critics value, where that is something else (the chunk that a choice of noise gives).
+    """
+
+    def __init__(
+        self, state: int, action: int, config: SACLearnerConfig, *, seed: int, valued: int | None = None
+    ) -> None:
         self.config = config
         self.generator = torch.Generator().manual_seed(seed)
-        self.actor = SquashedGaussian(state, action, config.actor_hidden, layer_norm=config.actor_layer_norm)
-        self.actor.initialize(self.generator)
-        self.critics = Critics(state, action, config, self.generator)
+        self.actor = make_actor(state, action, config)
+        self.actor.initialize(self.generator, head_gain=config.actor_head_gain)
+        self.critics = Critics(state, valued or action, config, self.generator, activation=config.activation)
         self.entropic = EntropyActor(self.actor, entropy_target(action, config.entropy_per_dimension), config)
         self.temperature = self.entropic.temperature
 
@@ -219,10 +248,14 @@ class SACLearner:
         return self.actor.sample(state, self.generator)[0][0].numpy()
 
     def update(self, batch: Transitions) -> dict[str, Tensor]:
-        """Make one update of the critics on each slice, then one of the actor and of the temperature."""
+        """Make one update of the critics on each slice, and as many of actor and temperature as `actor_batch` says."""
         slices, metrics = batch.slices(self.config.utd_ratio), {}
         for part in slices:
             metrics = self.update_critics(part)
+            if self.config.actor_batch == "each":
+                metrics |= self.update_actor(part)
+        if self.config.actor_batch == "each":
+            return metrics
         actor_batch = batch if self.config.actor_batch == "all" else slices[-1]
         return metrics | self.update_actor(actor_batch)
 

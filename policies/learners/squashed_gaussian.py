@@ -29,18 +29,19 @@ class SquashedGaussian(nn.Module):
         layer_norm: bool = False,
         dropout: float = 0.0,
         log_std: tuple[float, float] = LOG_STD,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         self.low, self.high = log_std
-        self.body = mlp([inputs, *hidden, 2 * action], layer_norm=layer_norm)
+        self.body = mlp([inputs, *hidden, 2 * action], layer_norm=layer_norm, activation=activation)
         self.dropout = nn.Dropout(dropout) if dropout else None
 
-    def initialize(self, generator: torch.Generator) -> None:
-        """Draw the weights; the last layer is small, so that the first actions are near 0 with a spread of 1."""
+    def initialize(self, generator: torch.Generator, *, head_gain: float = 1e-2) -> None:
+        """Draw the weights; the last layer is small (0: none), so the first actions are near 0 with a spread of 1."""
         initialize(self.body, generator)
         last = self.body[-1]
         assert isinstance(last, nn.Linear)
-        nn.init.orthogonal_(last.weight, 1e-2, generator=generator)
+        nn.init.orthogonal_(last.weight, head_gain, generator=generator)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log std before squashing, each (batch, action)."""

@@ -98,7 +98,12 @@ def build(
     policy_class: type[SomePolicy], demonstrations: Demonstrations, config: BaseConfig, seed: int = 0
 ) -> SomePolicy:
     """Fit the normalisers on the demonstrations and return an untrained policy, its weights drawn from `seed`."""
-    spec = demonstrations.spec(config.action_horizon, config.execution_horizon, execution=config.execution)
+    spec = demonstrations.spec(
+        config.action_horizon,
+        config.execution_horizon,
+        execution=config.execution,
+        obs_horizon=config.obs_horizon,
+    )
     states = StateNormalizer.fit(demonstrations.states, config.state_std_floor)
     floor = demonstrations.half_range_floor(config.half_range_floor)
     with seeded(seed):
@@ -129,7 +134,7 @@ def train_policy(
     """
     policy = build(policy_class, demonstrations, config, seed)
     learner = SupervisedLearner(policy, seed)
-    dataset = ChunkDataset.cut(demonstrations.trajectories, config.action_horizon)
+    dataset = ChunkDataset.cut(demonstrations.trajectories, config.action_horizon, config.obs_horizon)
     source = ChunkSource(dataset, policy.states, policy.actions, batch_size=config.batch_size, seed=seed)
     sha256 = demonstrations.sha256
     state = train(

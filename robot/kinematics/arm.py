@@ -1,4 +1,4 @@
-"""Forward and inverse kinematics of a station's arm."""
+"""Forward and inverse kinematics of one arm: a station's only one, or one of its sides."""
 
 from collections.abc import Sequence
 
@@ -18,6 +18,8 @@ TOLERANCE = 1e-4  # [m] and [rad]
 class ArmKinematics:
     """Kinematics over joint vectors of the station (arm joints, then the gripper, which does not matter here).
 
+    Positions and rotations are in the cell's frame, the base's where it stands at the origin as a single arm does.
+
     Not thread safe: it owns one MuJoCo data. Damped least squares is written out here because a general
     quadratic program (mink) costs ten times as much per tick; a test holds the two against each other.
     """
@@ -25,7 +27,7 @@ class ArmKinematics:
     def __init__(self, station: StationSpec) -> None:
         self._model = compile_kinematic_model(station)
         self._data = mujoco.MjData(self._model)
-        self._site = self._model.site(TCP).id
+        self._site = self._model.site(station.mount.prefix + TCP).id
         self._found = self._data.site_xpos[self._site], self._data.site_xmat[self._site]  # views
         self._n = len(station.arm.joints)
         self._arm = self._data.qpos[: self._n]
@@ -37,13 +39,18 @@ class ArmKinematics:
         self.home_rotation = self._found[1].reshape(3, 3).copy()
         self._home_axes: list[float] = self._found[1].tolist()
 
+    @property
+    def sides(self) -> "tuple[ArmKinematics, ...]":
+        """Return the kinematics of each arm: of this one."""
+        return (self,)
+
     def tcp_position(self, q: Array) -> Array:
-        """Return the tcp's position in the base frame, shape (3,) [m]."""
+        """Return the tcp's position in the cell's frame, shape (3,) [m]."""
         self._place(q)
         return self._found[0].copy()
 
     def tcp_pose(self, q: Array) -> tuple[Array, Array]:
-        """Return position (3,) [m] and rotation matrix (3, 3) of the tcp in the base frame."""
+        """Return position (3,) [m] and rotation matrix (3, 3) of the tcp in the cell's frame."""
         self._place(q)
         return self._found[0].copy(), self._found[1].reshape(3, 3).copy()
 
@@ -57,7 +64,7 @@ class ArmKinematics:
         """Return arm joints near `q`, shape (n_arm,) [rad], and how far off their tcp is, the largest of [m] and [rad].
 
         Args:
-            position: of the tcp in the base frame [m].
+            position: of the tcp in the cell's frame [m].
             q: where to start, at least the arm joints [rad].
             rotation: of the tcp, (3, 3); the home orientation when None.
             iterations: at most so many steps; the nearest reached is returned.
@@ -79,7 +86,7 @@ class ArmKinematics:
         return q, off
 
     def twist_to_velocity(self, twist: Array, q: Array) -> Array:
-        """Return joint velocities (n_arm,) [rad/s] for a tcp twist in the base frame, linear then angular."""
+        """Return joint velocities (n_arm,) [rad/s] for a tcp twist in the cell's frame, linear then angular."""
         self._place(q)
         jacobian = self._solve_jacobian()
         return self._least_squares(jacobian, twist)

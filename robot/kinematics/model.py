@@ -1,7 +1,8 @@
-"""The MuJoCo model of a station's arm, built from its YAML: one source for simulation, kinematics and safety.
+"""The MuJoCo model of a station's arms, built from its YAML: one source for simulation, kinematics and safety.
 
-Bodies: `base_link`, `link1`..`linkN`, `tool0`, `hand`, then `finger1` and `finger2`, or `jaw`; site `tcp`. Actuators
-carry the names of the station's joints, in their order. Shapes are capsules and boxes, no vendor mesh.
+Bodies of an arm: `base_link`, `link1`..`linkN`, `tool0`, `hand`, then `finger1` and `finger2`, or `jaw`; site `tcp`.
+On a station of several arms the side's name goes before them, `left_hand`. Actuators carry the names of the station's
+joints, in their order. Shapes are capsules and boxes, no vendor mesh.
 """
 
 # MuJoCo ships no types for its enums and specs.
@@ -11,9 +12,11 @@ import math
 from itertools import pairwise
 
 import mujoco
+import numpy as np
 
 from robot.geometry import conjugate, multiply, rotate
-from robot.specs import ArmSpec, CapsuleSpec, GripperSpec, JawSpec, JointSpec, StationSpec
+from robot.gripper_specs import GripperSpec, JawSpec
+from robot.specs import ArmSpec, CapsuleSpec, JointSpec, StationSpec
 
 TCP = "tcp"
 BASE = "base_link"
@@ -44,35 +47,52 @@ LIGHT, DARK = (0.88, 0.89, 0.91, 1.0), (0.25, 0.27, 0.30, 1.0)
 
 
 def build_arm_spec(station: StationSpec) -> mujoco.MjSpec:
-    """Return the editable model of the arm with its gripper, standing at the world's origin."""
+    """Return the editable model of the station's arms with their grippers, each where its base stands."""
     spec = mujoco.MjSpec()
     spec.modelname = station.name
     spec.compiler.degree = False
-    links = _add_chain(spec, station.arm)
-    tool = links[-1].add_body(name="tool0", pos=station.arm.flange_m, gravcomp=_gravcomp(station.arm))
-    pairs = _touching_pairs(len(links))
-    if isinstance(station.gripper, JawSpec):
-        _add_jaw(spec, tool, station.gripper)
-    else:
-        _add_fingers(spec, _add_hand(tool, station.gripper), station.gripper)
-        pairs.append(FINGERS)
-    for first, second in pairs:
-        spec.add_exclude(bodyname1=first, bodyname2=second)
+    for side in station.sides:
+        _add_arm(spec, side)
     return spec
 
 
+def _add_arm(spec: mujoco.MjSpec, side: StationSpec) -> None:
+    prefix = side.mount.prefix
+    links = _add_chain(spec, side)
+    tool = links[-1].add_body(name=prefix + "tool0", pos=side.arm.flange_m, gravcomp=_gravcomp(side.arm))
+    pairs = _touching_pairs(len(links))
+    if isinstance(side.gripper, JawSpec):
+        _add_jaw(spec, tool, side.gripper, prefix)
+    else:
+        _add_fingers(spec, _add_hand(tool, side.gripper, prefix), side.gripper, prefix)
+        pairs.append(FINGERS)
+    for first, second in pairs:
+        spec.add_exclude(bodyname1=prefix + first, bodyname2=prefix + second)
+
+
 def compile_kinematic_model(station: StationSpec) -> mujoco.MjModel:
-    """Compile the arm alone: no floor, no objects."""
+    """Compile the arms alone: no floor, no objects."""
     return build_arm_spec(station).compile()
 
 
-def _add_chain(spec: mujoco.MjSpec, arm: ArmSpec) -> list[mujoco.MjsBody]:
-    body = spec.worldbody.add_body(name=BASE)
+def mirrored_joints(model: mujoco.MjModel, station: StationSpec) -> list[int]:
+    """Return, for each side, where in `qpos` the joint is that mirrors its gripper's; the own where none does."""
+    places = []
+    for side in station.sides:
+        own = model.joint(side.gripper.joint)
+        coupled = np.flatnonzero((model.eq_type == mujoco.mjtEq.mjEQ_JOINT) & (model.eq_obj2id == own.id))
+        places.append(int(model.jnt_qposadr[model.eq_obj1id[coupled[0]]] if len(coupled) else own.qposadr[0]))
+    return places
+
+
+def _add_chain(spec: mujoco.MjSpec, side: StationSpec) -> list[mujoco.MjsBody]:
+    arm, mount = side.arm, side.mount
+    body = spec.worldbody.add_body(name=mount.prefix + BASE, pos=mount.translation_m, quat=mount.quat_wxyz)
     _add_capsules(body, arm.base.geoms, arm.base.mass_kg, DARK)
     links = []
     for i, joint in enumerate(arm.joints):
         body = body.add_body(
-            name=f"link{i + 1}", pos=joint.translation_m, quat=joint.quat_wxyz, gravcomp=_gravcomp(arm)
+            name=f"{mount.prefix}link{i + 1}", pos=joint.translation_m, quat=joint.quat_wxyz, gravcomp=_gravcomp(arm)
         )
         body.add_joint(
             name=joint.name,
@@ -130,19 +150,19 @@ def _gravcomp(arm: ArmSpec) -> float:
     return float(arm.is_gravity_compensated)
 
 
-def _add_hand(tool: mujoco.MjsBody, gripper: GripperSpec) -> mujoco.MjsBody:
-    hand = tool.add_body(name=HAND, quat=gripper.mount_quat_wxyz, gravcomp=1)
+def _add_hand(tool: mujoco.MjsBody, gripper: GripperSpec, prefix: str) -> mujoco.MjsBody:
+    hand = tool.add_body(name=prefix + HAND, quat=gripper.mount_quat_wxyz, gravcomp=1)
     hand.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=PALM_HALF, pos=[0, 0, PALM_Z], mass=gripper.mass_kg, rgba=LIGHT)
-    hand.add_site(name=TCP, pos=gripper.tcp_m, size=[0.004, 0, 0], group=4)
+    hand.add_site(name=prefix + TCP, pos=gripper.tcp_m, size=[0.004, 0, 0], group=4)
     return hand
 
 
-def _add_fingers(spec: mujoco.MjSpec, hand: mujoco.MjsBody, gripper: GripperSpec) -> None:
+def _add_fingers(spec: mujoco.MjSpec, hand: mujoco.MjsBody, gripper: GripperSpec, prefix: str) -> None:
     """Add two sliding fingers whose pads meet in the hand's xz plane; an equality makes the second mirror the first."""
     joints = (gripper.joint, f"{gripper.joint}_mirror")
     half_length = (gripper.tcp_m[2] + FINGER_PAST_TCP - FINGER_ROOT_Z) / 2
     for name, joint, side in zip(FINGERS, joints, (1.0, -1.0), strict=True):
-        finger = hand.add_body(name=name, pos=[0, 0, FINGER_ROOT_Z], gravcomp=1)
+        finger = hand.add_body(name=prefix + name, pos=[0, 0, FINGER_ROOT_Z], gravcomp=1)
         finger.add_joint(
             name=joint,
             type=mujoco.mjtJoint.mjJNT_SLIDE,
@@ -173,18 +193,18 @@ def _add_fingers(spec: mujoco.MjSpec, hand: mujoco.MjsBody, gripper: GripperSpec
     )
 
 
-def _add_jaw(spec: mujoco.MjSpec, tool: mujoco.MjsBody, gripper: JawSpec) -> None:
+def _add_jaw(spec: mujoco.MjSpec, tool: mujoco.MjsBody, gripper: JawSpec, prefix: str) -> None:
     """Add a hand with a fixed finger, and the jaw that turns towards it; both grip with flat pads."""
     tcp_x, tcp_y, tcp_z = gripper.tcp_m
-    hand = tool.add_body(name=HAND, quat=gripper.mount_quat_wxyz)
+    hand = tool.add_body(name=prefix + HAND, quat=gripper.mount_quat_wxyz)
     box, friction = mujoco.mjtGeom.mjGEOM_BOX, [1.2, 0.02, 0.0001]
     mass, z = gripper.mass_kg / 2, tcp_z + JAW_PAST_TCP - JAW_PAD_HALF[2]
     hand.add_geom(type=box, size=JAW_PALM_HALF, pos=[0, 0, JAW_PALM_Z], mass=mass, rgba=LIGHT)
     finger_y = tcp_y - JAW_FINGER_BESIDE_TCP
     place = [tcp_x, finger_y - JAW_PAD_HALF[1], z]
     hand.add_geom(type=box, size=JAW_PAD_HALF, pos=place, mass=mass, condim=4, friction=friction, rgba=LIGHT)
-    hand.add_site(name=TCP, pos=gripper.tcp_m, size=[0.004, 0, 0], group=4)
-    jaw = hand.add_body(name="jaw", pos=gripper.pivot_m, quat=gripper.pivot_quat_wxyz)
+    hand.add_site(name=prefix + TCP, pos=gripper.tcp_m, size=[0.004, 0, 0], group=4)
+    jaw = hand.add_body(name=prefix + "jaw", pos=gripper.pivot_m, quat=gripper.pivot_quat_wxyz)
     jaw.add_joint(
         name=gripper.joint,
         type=mujoco.mjtJoint.mjJNT_HINGE,

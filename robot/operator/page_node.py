@@ -15,7 +15,7 @@ import numpy as np
 
 from robot.errors import ConfigError
 from robot.images import encode_image
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_kinematics
 from robot.operator.door import PORT, is_loopback, open_door
 from robot.operator.server import Frame, OperatorPage, PageServer
 from robot.operator.session import OperatorSession, Seen
@@ -76,7 +76,8 @@ class PageNode(RobotNode[PageParameters]):
         if self.is_barrier:
             raise ConfigError("the page is for people, who cannot step with a barrier: use step_mode:=realtime")
         self.cameras = [camera.name for camera in self.station.cameras]
-        self._kinematics = ArmKinematics(self.station)
+        self._kinematics = make_kinematics(self.station)
+        self._grippers = [joints.stop - 1 for joints in self.station.joint_slices]
         self._author: dict[str, Any] = {}
         self._episode: dict[str, Any] = {}
         self._safety = ""
@@ -113,8 +114,8 @@ class PageNode(RobotNode[PageParameters]):
 
     def seen(self) -> Seen:
         joints = self._joints.read(SHOWN_S)
-        gripper_m = None if joints is None else float(joints.position[-1])
-        return Seen(str(self._author.get("mode", "")), str(self._episode.get("phase", "")), gripper_m)
+        grippers_m = () if joints is None else tuple(joints.position[self._grippers].tolist())
+        return Seen(str(self._author.get("mode", "")), str(self._episode.get("phase", "")), grippers_m)
 
     def state(self) -> Mapping[str, Any]:
         now_ns, joints = self.now_ns(), self._joints.read(SHOWN_S)
@@ -125,7 +126,7 @@ class PageNode(RobotNode[PageParameters]):
             "episode": self._episode or None,
             "episode_s": (now_ns - int(self._episode.get("start_ns", now_ns))) / NS_PER_S,
             "tcp_m": None if joints is None else self._kinematics.tcp_position(joints.position),
-            "gripper_m": None if joints is None else joints.position[-1],
+            "gripper_m": None if joints is None else joints.position[self._grippers],  # of each side, as `tcp_m`
             "clips": self._clips(),
             "message": self._message,
         }

@@ -188,6 +188,7 @@ class OperatorPage:
         return {
             **self.cockpit.state(),
             "cameras": list(self.cockpit.cameras),
+            "sides": list(self.session.sides),
             "lease": "yours" if holder == visitor.name else "free" if holder is None else "taken",
             "edge": self.session.edge(visitor.name),
             "notice": visitor.notice,

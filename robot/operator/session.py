@@ -43,7 +43,10 @@ class PacketError(RobotError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PagePacket:
-    """A page's state at one time; `move` is a share (-1 to 1) of the speed limits along, then about the base's axes."""
+    """A page's state at one time; `move` is a share (-1 to 1) of the speed limits along, then about the cell's axes.
+
+    `side` is the arm that is meant, of a station of several.
+    """
 
     seq: int
     sent_s: float  # on the page's clock
@@ -53,6 +56,7 @@ class PagePacket:
     move: tuple[float, ...] = STILL
     edges: tuple[tuple[int, str], ...] = ()  # (number, name), numbers rising
     frame: int = 0  # the newest image shown
+    side: str = ""
 
 
 def parse_packet(text: str) -> PagePacket:
@@ -68,6 +72,7 @@ def parse_packet(text: str) -> PagePacket:
             move=tuple(float(share) for share in tree.get("move", STILL)),
             edges=tuple((int(number), str(name)) for number, name in tree.get("edges", ())),
             frame=int(tree.get("frame", 0)),
+            side=str(tree.get("side", "")),
         )
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise PacketError(f"not a packet of the operator page: {error!r} in {text[:200]!r}") from error
@@ -91,7 +96,7 @@ class Seen:
 
     mode: str = ""  # robot.ownership.Mode of command/author
     phase: str = ""  # of episode/state
-    gripper_m: float | None = None
+    grippers_m: tuple[float, ...] = ()  # of each side
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +163,9 @@ class OperatorSession:
         self.device = device
         self._seq = first_seq
         self._speeds = station.operator
-        self._gripper_range = station.gripper.joint_limits
+        self.sides = station.side_names
+        self._gripper_ranges = [side.gripper.joint_limits for side in station.sides]
+        self._side = self.sides[0]  # whose gripper `_gripper_m` is
         self._pages: dict[str, _Page] = {}
         self._holder: str | None = None
         self._renewed_s = -math.inf
@@ -178,6 +185,8 @@ class OperatorSession:
     def receive(self, page: str, packet: PagePacket, now_s: float, seen: Seen) -> Receipt:
         """Take a page's packet in. A stop is obeyed from every page, and however late it comes."""
         known = self._pages.setdefault(page, _Page())
+        if packet.side not in ("", *self.sides):
+            raise PacketError(f"side is {packet.side!r}, this station has: {', '.join(self.sides)}")
         if packet.seq <= known.seq:
             return Receipt()
         known.seq = packet.seq
@@ -192,6 +201,8 @@ class OperatorSession:
             return Receipt(commands=tuple(name for _, name in edges if name == STOP), notice=notice)
         if not packet.engaged and self._request and self._request.request is OwnerRequest.TAKE_OVER:
             self._request = None
+        if packet.side != self._side:
+            self._side, self._gripper_m = packet.side, None
         self._newest = packet
         notices = [self._take_edge(name, packet, seen) for _, name in edges]
         commands = tuple(name for _, name in edges if name in COMMANDS)
@@ -219,11 +230,12 @@ class OperatorSession:
             seq=self._seq,
             time_ns=time_ns,
             device=self.device,
-            engaged=packet.engaged,
+            engaged=packet.engaged and packet.side in self.sides,
             request=request.request if request else OwnerRequest.NONE,
             mark=mark.mark if mark else Mark.NONE,
             twist=self._twist(packet),
             gripper=self._gripper_m if packet.engaged else None,
+            side=packet.side,
         )
 
     def _hold(self, page: str, packet: PagePacket, now_s: float) -> bool:
@@ -253,14 +265,15 @@ class OperatorSession:
                 return f"{name}: no episode is running"
             self._mark = _Pending(mark=MARKS[name])
         elif name == "gripper":
-            if not packet.engaged:
+            if not packet.engaged or packet.side not in self.sides:
                 return "gripper: take over first"
-            self._toggle_gripper(seen)
+            self._toggle_gripper(self.sides.index(packet.side), seen)
         return ""
 
-    def _toggle_gripper(self, seen: Seen) -> None:
-        lower, upper = self._gripper_range
-        travel = self._gripper_m if self._gripper_m is not None else seen.gripper_m
+    def _toggle_gripper(self, arm: int, seen: Seen) -> None:
+        lower, upper = self._gripper_ranges[arm]
+        measured = seen.grippers_m[arm] if seen.grippers_m else None
+        travel = self._gripper_m if self._gripper_m is not None else measured
         is_open = travel is None or travel > 0.5 * (lower + upper)
         self._gripper_m = lower if is_open else upper
 

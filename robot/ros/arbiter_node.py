@@ -25,6 +25,7 @@ from robot.record import Clip, TickRecord
 from robot.ros import topics
 from robot.ros.messages import (
     MessageRefused,
+    check_side,
     from_chunk,
     from_json,
     from_stamp,
@@ -138,13 +139,17 @@ class ArbiterNode(RobotNode[ArbiterParameters]):
     def _on_operator(self, message: Any) -> None:
         value = from_json(message)
         if self.is_barrier:
-            packet = None if value.get("none") else operator_from_dict(value)
+            packet = None if value.get("none") else self._checked(operator_from_dict(value))
             self._answer("operator", int(value.get("time_ns", -1)), packet)
             return
-        packet = operator_from_dict(value)
+        packet = self._checked(operator_from_dict(value))
         check_stamp(packet.time_ns, self.now_ns(), "an operator packet")
         if not self._inbox.put(packet, time.monotonic()):
             raise MessageRefused("out_of_order", f"packet {packet.seq} of {packet.device} is not newer than its last")
+
+    def _checked(self, packet: OperatorInput) -> OperatorInput:
+        check_side(packet, self.station.side_names)
+        return packet
 
     def _on_outcome(self, message: Any) -> None:
         value = from_json(message)

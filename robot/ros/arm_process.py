@@ -49,13 +49,13 @@ class ArmNode(RobotNode[P]):
         self._stamp_ns = 0  # of the newest command taken
         self._unsent: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         self._dropped = 0
-        self._keeper = RateKeeper(self.station.arm.state_rate_hz, kept=TIMING_KEPT)
+        self._keeper = RateKeeper(self.station.state_rate_hz, kept=TIMING_KEPT)
         self._joints = self.publisher(topics.JOINT_STATES)
         self._applied = self.publisher(topics.APPLIED_COMMAND)
         self._safety = self.publisher(topics.SAFETY_STATE)
         self._said, self._said_at = "", 0.0
         self._last = ArmStatus(self.arm.read(), self.station.home, -1, "")
-        self._applied_every = max(1, round(self.station.arm.state_rate_hz / APPLIED_RATE_HZ))
+        self._applied_every = max(1, round(self.station.state_rate_hz / APPLIED_RATE_HZ))
         self.subscribe(topics.COMMAND, self._on_command)
         self.subscribe(topics.ESTOP, lambda message: self.control.set_estop(message.data))
         self.provide(topics.SAFETY_STOP, self._stop)
@@ -106,6 +106,8 @@ class ArmNode(RobotNode[P]):
         values: dict[str, object] = {
             "state": state,
             "reason": self.control.reason,
+            **({"mismatches": "; ".join(self.arm.mismatches)} if self.arm.mismatches else {}),
+            **self.arm.health(),
             "periods": timing.count,
             "overruns": timing.overruns,
             "late_p50_ms": timing.late_p50_ms,

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from robot.action_space import ActionSpace
 from robot.applied_join import AppliedJoin
+from robot.depth import stored_images
 from robot.episode import Episode, EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError, RobotError
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_action_space
 from robot.observation import StreamLimits
 from robot.ros import topics
 from robot.ros.bag import BagMessage, BagReader
@@ -102,13 +102,13 @@ def _names(path: Path) -> dict[str, str]:
 def _through_the_scribe(path: Path, store: EpisodeStore, station: StationSpec, names: Mapping[str, str]) -> list[str]:
     now_ns = 0
     cameras = cameras_of(station, names)
-    kept = Cameras(dict.fromkeys(cameras, StreamLimits().camera_age_s), IMAGES_KEPT_S)
+    kept = Cameras(dict.fromkeys(stored_images(station, cameras), StreamLimits().camera_age_s), IMAGES_KEPT_S)
     given = ScribeInput(station, kept, lambda: now_ns / NS_PER_S, lambda: now_ns)
     readers = {
         names[topic.name]: (topic, read) for topic, read in given.readers(cameras).items() if topic.name in names
     }
     ended: list[str] = []
-    join = AppliedJoin(ActionSpace(station, ArmKinematics(station)).from_joints)
+    join = AppliedJoin(make_action_space(station).from_joints)
     scribe = Scribe(store, station, join, kept, ended.append)
     bag = BagReader(path)
     try:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from robot.action_space import ActionSpace
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
-from robot.images import encode_image
-from robot.kinematics.arm import ArmKinematics
+from robot.images import encode_for_store
+from robot.motion import make_action_space, make_kinematics
 from robot.observation import StreamLimits
 from robot.record import Clip, TickRecord
 from robot.ros import topics
@@ -85,8 +84,8 @@ def resample(path: Path, store: EpisodeStore, station: StationSpec, names: Mappi
     if not kept:
         raise ConfigError(f"{path}: at none of {len(grid)} ticks was every stream fresh; see its rates")
     measured, setpoints = joints.at(grid), applied.at(grid + period)
-    kinematics = ArmKinematics(station)
-    space = ActionSpace(station, kinematics)
+    kinematics = make_kinematics(station)
+    space = make_action_space(station, kinematics)
     name = re.sub(r"[^A-Za-z0-9_-]", "-", path.stem)
     facts = {
         "station": station.name,
@@ -136,7 +135,6 @@ def _newest(images: list[tuple[int, bytes]], time_ns: int) -> int:
 def _read(path: Path, station: StationSpec, names: Mapping[str, str]) -> _Streams:
     streams = _Streams()
     cameras = {names[topics.COLOR_IMAGE.of(name).name]: name for name in cameras_of(station, names)}
-    quality = station.images.jpeg_quality
     for message in BagReader(path).messages():
         if message.topic == names[topics.JOINT_STATES.name]:
             state = from_joint_state(message.read(topics.JOINT_STATES.type), station.joint_names)
@@ -148,7 +146,7 @@ def _read(path: Path, station: StationSpec, names: Mapping[str, str]) -> _Stream
             time_ns, image = from_image(message.read(topics.IMAGE))
             images = streams.images.setdefault(cameras[message.topic], [])
             if not images or time_ns > images[-1][0]:
-                images.append((time_ns, encode_image(image, jpeg_quality=quality)))
+                images.append((time_ns, encode_for_store(image, station.images)))
     return streams
 
 

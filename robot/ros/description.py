@@ -13,18 +13,19 @@ from pathlib import Path
 
 from robot.errors import ConfigError, unknown_name
 from robot.operator.door import PORT
-from robot.specs import StationSpec, load_station
+from robot.specs import SIMULATED, StationSpec, load_station
 
 Parameter = bool | int | float | str
 PROFILE = Path(__file__).parent / "fastdds.xml"
 CONTROL_PROFILE = Path(__file__).parent / "fastdds_control.xml"
 SEES_IMAGES = (
-    *("sim.camera_node", "robot.operator.page_node", "robot.ros.recorder_node", "policies.policy_node"),
-    *("robot.ros.graph_probe_node", "robot.ros.bag_node"),
+    *("sim.camera_node", "hardware.camera_node", "robot.operator.page_node", "robot.ros.recorder_node"),
+    *("policies.policy_node", "robot.ros.graph_probe_node", "robot.ros.bag_node"),
 )
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Fast DDS 2 and 3
 DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 OPERATORS = ("scripted", "page", "none")
+SIMULATED_TASK = "peg-insert"
 RESPAWN_DELAY_S = 2.0
 
 
@@ -38,12 +39,15 @@ class NodeSpec:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     required: bool = True
     respawn: bool = False
+    parameter_file: str = ""
 
     def argv(self) -> list[str]:
-        """Return the command line that starts the process."""
+        """Return the command line that starts the process; `parameters` win over the file's."""
         words = [sys.executable, "-m", self.module, "--ros-args", "-r", f"__node:={self.name}"]
         if self.namespace:
             words += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
+        if self.parameter_file:
+            words += ["--params-file", self.parameter_file]
         for key, value in self.parameters.items():
             words += ["-p", f"{key}:={_yaml(value)}"]
         return words
@@ -60,49 +64,97 @@ def _yaml(value: Parameter) -> str:
 
 @dataclass(frozen=True, slots=True)
 class GraphOptions:
-    """What to start. Empty names leave the part out; `script` is extra parameters of the scripted operator."""
+    """What to start. Empty names leave the part out; `script` is extra parameters of the scripted operator.
+
+    `task` is the scene of a simulated cell, peg-insert where it is empty; on hardware it only names the episodes.
+    `replay` is the folder of a sealed episode whose actions drive in the policy's place. `learn` is the folder of the
+    weights that a learner makes of the ticks it hears, for a residual `policy`. `parameters` is a ROS parameter file.
+    """
 
     station: str = "fr3_sim"
-    task: str = "peg-insert"
+    task: str = ""
     policy: str = ""
     execution: str = ""  # how the policy's chunks are executed; "": its own way
     operator: str = "scripted"
     record: str = ""
     bag: str = ""
     cameras: tuple[str, ...] | None = None  # None: the station's
+    randomize: str = ""  # what every episode draws anew: `all`, or aspects with commas between
     control_rate_hz: float = 0.0
     namespace: str = ""
     step_mode: str = "realtime"
     page_port: int = PORT
+    replay: str = ""
+    learn: str = ""
+    learn_preset: str = "cpu"
+    parameters: str = ""
     script: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 def describe(options: GraphOptions) -> list[NodeSpec]:
-    """Return the processes of a simulated robot's graph, the arm first."""
+    """Return the processes of a robot's graph, the arm first.
+
+    A device whose driver is `simulated` is a node of `sim`, every other one a node of `hardware`. A real arm
+    is never released by a program: `auto_reset` is for simulated arms alone. Nor does a program set up its scene.
+    """
     if options.operator not in OPERATORS:
         raise unknown_name("operator", options.operator, OPERATORS)
     station = load_station(options.station)
-    nodes = [_spec(options, "sim.arm_node", "arm")]
-    nodes += [_spec(options, "sim.camera_node", name, camera=name) for name in _cameras(options, station)]
+    is_simulated = station.is_simulated
+    if options.operator == "scripted" and not is_simulated:
+        raise ConfigError(f"the scripted operator knows simulated scenes only, {station.name} is real: page or none")
+    options = replace(options, task=named_task(options.task, station))
+    if is_simulated:
+        nodes = [_spec(options, "sim.arm_node", "arm", randomize=options.randomize)]
+    elif options.randomize:
+        raise ConfigError(f"randomize draws simulated scenes anew, {station.name} is real: leave it out")
+    else:
+        nodes = [_spec(options, "hardware.arm_node", "arm")]
+    nodes += [_camera(options, station, name) for name in _cameras(options, station)]
     nodes.append(_arbiter(options))
-    nodes.append(_spec(options, "robot.ros.episode_node", "episode"))
-    if options.policy:
-        checkpoint = str(Path(options.policy).absolute())
-        nodes.append(
-            _spec(options, "policies.policy_node", "policy", checkpoint=checkpoint, execution=options.execution)
-        )
+    resets = {} if is_simulated else {"world_resets": False}
+    nodes.append(_spec(options, "robot.ros.episode_node", "episode", **resets))
+    nodes += _drivers(options)
     if options.operator == "scripted":
         nodes.append(_spec(options, "sim.operator_node", "operator", **options.script))
     if options.operator == "page":
         nodes.append(_page(options))
     if options.record:
-        store, cameras = str(Path(options.record).absolute()), ",".join(_cameras(options, station))
+        store, cameras = _absolute(options.record), ",".join(_cameras(options, station))
         recorder = _spec(options, "robot.ros.recorder_node", "recorder", store=store, cameras=cameras)
         nodes.append(replace(recorder, required=False, respawn=True))  # the arm holds until it is back
     if options.bag:
-        folder = str(Path(options.bag).absolute())
-        nodes.append(replace(_spec(options, "robot.ros.bag_node", "bag", folder=folder, vital=False), required=False))
-    return expecting_all([*nodes, _health(options, nodes)])
+        bag = _spec(options, "robot.ros.bag_node", "bag", folder=_absolute(options.bag), vital=False)
+        nodes.append(replace(bag, required=False))
+    nodes = expecting_all([*nodes, _health(options, nodes, auto_reset=is_simulated)])
+    return [replace(node, parameter_file=_absolute(options.parameters)) for node in nodes]
+
+
+def _drivers(options: GraphOptions) -> list[NodeSpec]:
+    """Return who drives when no person does: a policy, perhaps with its learner, or a recorded episode."""
+    policy = _absolute(options.policy)
+    if options.replay and options.policy:
+        raise ConfigError(f"both policy {options.policy} and replay {options.replay} would drive: give one of them")
+    if options.learn and not options.policy:
+        raise ConfigError(f"learn is {options.learn}, but there is no policy to learn for: give a residual one")
+    nodes: list[NodeSpec] = []
+    if options.policy:
+        nodes.append(_spec(options, "policies.policy_node", "policy", checkpoint=policy, execution=options.execution))
+    if options.replay:
+        nodes.append(_spec(options, "robot.ros.replay_node", "policy", path=_absolute(options.replay)))
+    if options.learn:
+        made = {"checkpoint": policy, "out": _absolute(options.learn), "preset": options.learn_preset, "vital": False}
+        nodes.append(replace(_spec(options, "policies.learner_node", "learner", **made), required=False))
+    return nodes
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path else ""
+
+
+def named_task(task: str, station: StationSpec) -> str:
+    """Return the task's name; left out it is peg-insert in simulation, and nothing on hardware."""
+    return task or (SIMULATED_TASK if station.is_simulated else "")
 
 
 def expecting_all(nodes: Sequence[NodeSpec]) -> list[NodeSpec]:
@@ -121,6 +173,19 @@ def _cameras(options: GraphOptions, station: StationSpec) -> list[str]:
     return [station.camera(name).name for name in names]
 
 
+def _camera(options: GraphOptions, station: StationSpec, name: str) -> NodeSpec:
+    """A real camera's process that ends is started again; until it is back the arm holds, as it is vital."""
+    if station.camera(name).driver != SIMULATED:
+        camera = _spec(options, "hardware.camera_node", name, camera=name)
+        return replace(camera, required=False, respawn=True)
+    if not station.is_simulated:
+        raise ConfigError(
+            f"camera {name} of {station.name} is simulated and the arm is not, so it has no scene to draw: "
+            "give it a driver in the station file, or leave it out with --cameras"
+        )
+    return _spec(options, "sim.camera_node", name, camera=name)
+
+
 def _spec(options: GraphOptions, module: str, name: str, **parameters: Parameter) -> NodeSpec:
     return NodeSpec(module, name, options.namespace, {**_common(options), "vital": True, **parameters})
 
@@ -128,7 +193,7 @@ def _spec(options: GraphOptions, module: str, name: str, **parameters: Parameter
 def _common(options: GraphOptions) -> dict[str, Parameter]:
     station = options.station
     if station.endswith((".yaml", ".yml")):
-        station = str(Path(station).absolute())
+        station = _absolute(station)
     return {
         "station": station,
         "task": options.task,
@@ -138,7 +203,7 @@ def _common(options: GraphOptions) -> dict[str, Parameter]:
 
 
 def _arbiter(options: GraphOptions) -> NodeSpec:
-    policy = "any" if options.policy else "none"
+    policy = "any" if options.policy or options.replay else "none"
     operator = "none" if options.operator == "none" else "any"
     return _spec(options, "robot.ros.arbiter_node", "arbiter", policy=policy, operator=operator)
 
@@ -149,9 +214,9 @@ def _page(options: GraphOptions) -> NodeSpec:
     return NodeSpec("robot.operator.page_node", "page", options.namespace, parameters, required=False, respawn=True)
 
 
-def _health(options: GraphOptions, nodes: list[NodeSpec]) -> NodeSpec:
+def _health(options: GraphOptions, nodes: list[NodeSpec], *, auto_reset: bool) -> NodeSpec:
     required = ",".join(node.name for node in nodes if node.required)
-    return _spec(options, "robot.ros.health_node", "health", required=required, auto_reset=True)
+    return _spec(options, "robot.ros.health_node", "health", required=required, auto_reset=auto_reset)
 
 
 def environment(base: Mapping[str, str], domain_id: int | None = None) -> dict[str, str]:

@@ -57,11 +57,13 @@ class EpisodeMachine:
         )
         return self.state
 
-    def ready(self, episode_id: str, start_ns: int) -> EpisodeState | None:
-        """Note that the world was reset; None where nobody waits for it."""
+    def ready(self, episode_id: str, start_ns: int, facts: Mapping[str, Any] | None = None) -> EpisodeState | None:
+        """Note that the world was reset, and what it says of the episode; None where nobody waits for it."""
         if self.state.phase != "reset" or episode_id != self.state.id:
             return None
-        self.state = replace(self.state, phase="running", start_ns=start_ns)
+        self.state = replace(
+            self.state, phase="running", start_ns=start_ns, metadata={**self.state.metadata, **(facts or {})}
+        )
         return self.state
 
     def record(self, record: TickRecord) -> EpisodeState | None:
@@ -117,7 +119,8 @@ class EpisodeNode(RobotNode[EpisodeParameters]):
 
     def _on_ready(self, message: Any) -> None:
         ready = from_json(message)
-        self._publish(self._machine.ready(str(ready.get("id")), int(ready.get("time_ns", 0))))
+        facts = ready.get("facts") or {}
+        self._publish(self._machine.ready(str(ready.get("id")), int(ready.get("time_ns", 0)), facts))
 
     def _on_record(self, message: Any) -> None:
         self._publish(self._machine.record(from_record(message)))

@@ -41,7 +41,7 @@ class ProbeNode(RobotNode[ProbeParameters]):
         self._watch(topics.JOINT_STATES, "joints")
         self._watch(topics.COMMAND, "commands")
         for camera in self.station.cameras:
-            self._watch(topics.COLOR_IMAGE.of(camera.name), "images", from_image)
+            self._watch(topics.COLOR_IMAGE.of(camera.name), f"images_of_{camera.name}", from_image)
         self.start_thread("measure", self._measure)
 
     def _watch(self, topic: Topic, name: str, read: Callable[[Any], Any] = lambda _: None) -> None:
@@ -61,6 +61,8 @@ class ProbeNode(RobotNode[ProbeParameters]):
             begun_s, self._is_measuring = time.monotonic(), True
             self.stopping.wait(self.parameters.seconds)
             self._is_measuring, took_s = False, time.monotonic() - begun_s
+        for camera in self.station.cameras:
+            self._ages_ms["images"] += self._ages_ms[f"images_of_{camera.name}"]
         due = took_s * sum(camera.rate_hz for camera in self.station.cameras)
         found: dict[str, float] = {"seconds": took_s, "frames_received": len(self._ages_ms["images"]) / due}
         for name, ages in sorted(self._ages_ms.items()):

@@ -5,12 +5,14 @@ import sys
 import cv2
 import numpy as np
 
+from robot.devices import Intrinsics
+from robot.images import ImageError, decode_image
 from robot.ros.messages import MessageRefused, from_stamp, to_stamp
 from robot.ros.missing import missing_ros
 from robot.specs import CameraSpec
 
 try:
-    from sensor_msgs.msg import CameraInfo, Image
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 except ImportError as error:
     raise missing_ros(error) from None
 
@@ -63,6 +65,15 @@ def from_image(message: Image) -> tuple[int, np.ndarray]:
     return from_stamp(message.header.stamp), _to_rgb(pixels.reshape(shape), message.encoding)
 
 
+def from_compressed(message: CompressedImage) -> tuple[int, np.ndarray]:
+    """Return the capture time [ns] and the image of a JPEG or PNG: RGB for colour, else as it is."""
+    try:
+        image = decode_image(bytes(message.data))
+    except ImageError as error:
+        raise MessageRefused("encoding", f"format {message.format!r}: {error}") from error
+    return from_stamp(message.header.stamp), image
+
+
 def _to_rgb(image: np.ndarray, encoding: str) -> np.ndarray:
     if encoding == "bgr8":
         return image[:, :, ::-1]
@@ -71,17 +82,23 @@ def _to_rgb(image: np.ndarray, encoding: str) -> np.ndarray:
     return image
 
 
-def camera_info(camera: CameraSpec, time_ns: int, frame_id: str) -> CameraInfo:
-    """Return the pinhole of a camera spec: square pixels, no distortion, the centre in the middle."""
-    focal = 0.5 * camera.height / np.tan(np.radians(camera.fovy_deg) / 2.0)
-    cx, cy = (camera.width - 1) / 2.0, (camera.height - 1) / 2.0
+def camera_info(camera: CameraSpec, time_ns: int, frame_id: str, intrinsics: Intrinsics | None = None) -> CameraInfo:
+    """Return the device's own optics, or the pinhole of a camera spec: square pixels, the centre in the middle."""
+    found = intrinsics or pinhole(camera)
+    fx, fy, cx, cy = found.fx, found.fy, found.cx, found.cy
     message = CameraInfo(height=camera.height, width=camera.width, distortion_model="plumb_bob")
     message.header.stamp, message.header.frame_id = to_stamp(time_ns), frame_id
-    message.d = [0.0] * 5
-    message.k = [focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0]
+    message.d = list(found.distortion)
+    message.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
     message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    message.p = [focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    message.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
     return message
+
+
+def pinhole(camera: CameraSpec) -> Intrinsics:
+    """Return the optics that a station file states by its field of view."""
+    focal = 0.5 * camera.height / np.tan(np.radians(camera.fovy_deg) / 2.0)
+    return Intrinsics(focal, focal, (camera.width - 1) / 2.0, (camera.height - 1) / 2.0)
 
 
 def optical_frame(robot: str, camera: str) -> str:

@@ -237,12 +237,20 @@ def operator_from_dict(value: Mapping[str, Any]) -> OperatorInput:
             mark=Mark[str(value.get("mark", "none")).upper()],
             twist=twist,  # type: ignore[arg-type]
             gripper=gripper,
+            side=str(value.get("side", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise MessageRefused("incomplete", f"operator packet {str(value)[:120]} cannot be used: {error!r}") from None
     if len(twist) != 6 or not np.isfinite([*twist, gripper or 0.0]).all():
         raise MessageRefused("not_finite", f"an operator's twist is 6 finite numbers, given: {twist}, {gripper}")
     return packet
+
+
+def check_side(packet: OperatorInput, sides: Sequence[str]) -> None:
+    """Refuse a packet that is to move an arm the station does not have; of several arms it has to say which."""
+    if packet.engaged and packet.side not in sides:
+        allowed = ", ".join(sides) if any(sides) else "none, there is one arm"
+        raise MessageRefused("wrong_names", f"a packet of {packet.device} names side {packet.side!r}; sides: {allowed}")
 
 
 def to_operator(packet: OperatorInput) -> String:

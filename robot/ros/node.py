@@ -5,6 +5,7 @@ A node module imports no ROS package itself, so that where ROS is missing there 
 
 import contextlib
 import dataclasses
+import faulthandler
 import os
 import signal
 import sys
@@ -40,6 +41,7 @@ except ImportError as error:
 
 PARENT = "TANDEM_PARENT_PID"  # set by the launcher: a node outlives it by a moment only
 VITAL_NICE = 10
+LEAVE_S = 5.0  # for the middleware to let go of a node that has closed everything of its own
 FROZEN_S = 15.0  # the others forget a participant after 20 s, and then not both ways: see fastdds.xml
 MODES = ("realtime", "barrier")
 
@@ -267,7 +269,8 @@ def read_parameters(node: Node, kind: type[P]) -> P:
 def run_node(make: Callable[[], RobotNode[Any]], args: Iterable[str] | None = None) -> int:
     """Run one node until it is told to stop, and return the process's exit code.
 
-    SIGINT and SIGTERM begin one controlled stop; repeats are ignored. An error of ours is one line on stderr.
+    SIGINT and SIGTERM begin one controlled stop; repeats are ignored. An error of ours is one line on stderr. Where the
+    middleware does not let go of a node in time, the process ends without it, with exit code 1 and the place on stderr.
     """
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -285,8 +288,11 @@ def run_node(make: Callable[[], RobotNode[Any]], args: Iterable[str] | None = No
     finally:
         if node is not None:
             node.close()
+        faulthandler.dump_traceback_later(LEAVE_S, exit=True)  # no thread of Python's: a hang in C may hold its lock
+        if node is not None:
             node.destroy_node()
         try_shutdown()
+        faulthandler.cancel_dump_traceback_later()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # Python puts its own handlers back while it ends
     return 0

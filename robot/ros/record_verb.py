@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.lockstep_recording import record_lockstep
 from robot.preflight import examine_file
-from robot.ros.description import GraphOptions, Parameter, describe
+from robot.ros.description import GraphOptions, Parameter, describe, named_task
 from robot.ros.running_graph import RunningGraph, choose_domain, running_graph
 from robot.specs import load_station
 from robot.types import EndReason
@@ -28,7 +28,8 @@ class RecordConfig:
     """Without a policy the scripted person drives every episode from the start, which gives demonstrations."""
 
     station: str = "fr3_sim"
-    task: str = "peg-insert"
+    task: str = ""
+    """Scene of a simulated station, peg-insert by default; on hardware the name that episodes are stored under."""
     episodes: int = 10
     store: Path = Path("runs/episodes")
     """Folder of the episode store; what it holds is kept."""
@@ -37,7 +38,7 @@ class RecordConfig:
     lockstep: bool = False
     """Without the graph: the same tick, in one process, as fast as it goes; demonstrations only, no images."""
     randomize: bool = False
-    """Draw every episode's light, colours, camera poses, dynamics and latency anew; with --lockstep."""
+    """Draw every episode's light, colours, camera poses, dynamics and latency anew."""
     operator: Literal["scripted", "page"] = "scripted"
     """`page`: a person in a browser, who also starts and ends the episodes."""
     policy: Path | None = None
@@ -59,10 +60,9 @@ def run_record(config: RecordConfig) -> dict[str, Any]:
     """Record, stop the graph, and tell what lies in the store."""
     if config.episodes < 1:
         raise ConfigError(f"episodes is {config.episodes}, allowed: 1 and more")
+    config = replace(config, task=named_task(config.task, load_station(config.station)))
     if config.lockstep:
         return _record_lockstep(config)
-    if config.randomize:
-        raise ConfigError("--randomize needs --lockstep: the graph's camera processes know nothing of what is drawn")
     if config.policy is not None:
         examine_file(config.policy, load_station(config.station), cameras=config.cameras, execution=config.execution)
     nodes = describe(_options(config))
@@ -132,6 +132,7 @@ def _options(config: RecordConfig) -> GraphOptions:
         record=str(config.store),
         bag=str(config.bag or ""),
         cameras=config.cameras,
+        randomize="all" if config.randomize else "",
         script=script,
     )
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from robot.action_space import ActionSpace
 from robot.applied_join import AppliedJoin
+from robot.depth import stored_images
 from robot.episode_store import EpisodeStore
 from robot.errors import StaleObservation, StoreError
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_action_space
 from robot.observation import StreamLimits
 from robot.ros import topics
 from robot.ros.node import Diagnosis, Level, NodeParameters, RobotNode, run_node
@@ -52,10 +52,10 @@ class RecorderNode(RobotNode[RecorderParameters]):
         wanted = self.parameters.cameras
         chosen = names if wanted == "all" else [name.strip() for name in wanted.split(",") if name.strip()]
         age_s = StreamLimits().camera_age_s
-        self._cameras = Cameras({self.station.camera(name).name: age_s for name in chosen}, IMAGES_KEPT_S)
+        self._cameras = Cameras(dict.fromkeys(stored_images(self.station, chosen), age_s), IMAGES_KEPT_S)
         self._work: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._join = AppliedJoin(ActionSpace(self.station, ArmKinematics(self.station)).from_joints)
+        self._join = AppliedJoin(make_action_space(self.station).from_joints)
         self._scribe: Scribe | None = None
         self._opened, self._written = threading.Event(), threading.Event()
         self._sealed, self._seal_complaint = 0, ""

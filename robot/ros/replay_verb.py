@@ -17,7 +17,7 @@ from robot.env import TandemEnv
 from robot.episode import Episode
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
-from robot.ros.description import GraphOptions, NodeSpec, describe
+from robot.ros.description import GraphOptions, describe
 from robot.ros.running_graph import choose_domain, running_graph
 from robot.types import Array, Command, EndReason, Owner
 from robot.verb import Verb
@@ -54,8 +54,12 @@ def run_replay(config: ReplayConfig) -> dict[str, Any]:
         joint_error = float(np.abs(joints - episode.columns["observation/joint_position"]).max())
     recorded = episode.columns["observation/tcp_position"]
     steps = min(len(tcp), len(recorded))
-    apart_m = distances_to_path(recorded, tcp) if config.graph else np.linalg.norm(tcp[:steps] - recorded, axis=1)
-    error_m = float(apart_m.max())
+    arms = np.split(tcp, tcp.shape[1] // 3, axis=1), np.split(recorded, recorded.shape[1] // 3, axis=1)
+    apart_m = [
+        distances_to_path(was, path) if config.graph else np.linalg.norm(path[:steps] - was, axis=1)
+        for path, was in zip(*arms, strict=True)
+    ]
+    error_m = float(np.max(apart_m))
     print(f"tcp at most {1e3 * error_m:.2f} mm from where it was; success {success}, recorded {succeeded}", flush=True)
     return {
         "ok": error_m <= config.tolerance_m,
@@ -118,12 +122,15 @@ def _through_graph(episode: Episode, config: ReplayConfig) -> tuple[Array, bool]
     from robot.ros import topics
     from robot.ros.record_message import from_record
 
-    options = GraphOptions(station=episode.info.station, task=episode.info.task, operator="none", cameras=())
-    nodes = describe(options)
-    shared = {"station": episode.info.station, "task": episode.info.task, "path": str(episode.info.path.absolute())}
-    nodes.insert(1, NodeSpec("robot.ros.replay_node", "policy", parameters=shared))
+    options = GraphOptions(
+        station=episode.info.station,
+        task=episode.info.task,
+        operator="none",
+        cameras=(),
+        replay=str(episode.info.path),
+    )
     seen: list[Array] = []
-    with running_graph(nodes, domain_id=choose_domain(config.domain_id)) as graph:
+    with running_graph(describe(options), domain_id=choose_domain(config.domain_id)) as graph:
         graph.client.subscribe(
             topics.TICK_RECORD, lambda message: seen.append(from_record(message).observation["tcp_position"])
         )

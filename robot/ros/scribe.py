@@ -11,7 +11,7 @@ import numpy as np
 from robot.applied_join import Applied, AppliedJoin
 from robot.episode_store import EpisodeStore, EpisodeWriter
 from robot.errors import StoreError
-from robot.images import encode_image
+from robot.images import encode_for_store
 from robot.observation import Stream
 from robot.record import TickRecord
 from robot.ros.episode_state import EpisodeState
@@ -146,7 +146,7 @@ class Scribe:
             times[f"image/{camera}"] = stamp_ns
             if stamp_ns != self._stored_ns.get(camera):
                 self._stored_ns[camera] = stamp_ns
-                images[camera] = encode_image(image, jpeg_quality=self._station.images.jpeg_quality)
+                images[camera] = encode_for_store(image, self._station.images)
         complete = replace(record, stream_times_ns=times)
         if self._attempt(lambda writer: writer.append(complete, images)):
             self.ticks += 1

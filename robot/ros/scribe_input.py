@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from robot.applied_join import Applied
+from robot.depth import stored_depth
 from robot.ros import topics
 from robot.ros.episode_state import episode_state_from
 from robot.ros.image_message import from_image
@@ -33,6 +34,8 @@ class ScribeInput:
     def readers(self, cameras: list[str]) -> Mapping[Topic, Callable[[Any], Work | None]]:
         """Return what reads the messages of each topic; None: nothing is left to do."""
         images = {topics.COLOR_IMAGE.of(name): partial(self._image, name) for name in cameras}
+        with_depth = [name for name in cameras if self._station.camera(name).has_depth]
+        images |= {topics.DEPTH_IMAGE.of(name): partial(self._image, stored_depth(name)) for name in with_depth}
         return {
             topics.EPISODE_STATE: self._state,
             topics.TICK_RECORD: self._record,

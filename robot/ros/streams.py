@@ -6,7 +6,7 @@ from typing import Any
 
 from robot.clock import RateKeeper
 from robot.errors import StaleObservation
-from robot.kinematics.arm import ArmKinematics
+from robot.motion import make_kinematics
 from robot.observation import ObservationBuilder
 from robot.ros import topics
 from robot.ros.episode_state import EpisodeState, episode_state_from
@@ -19,12 +19,16 @@ OBJECT = "object_state"
 
 
 class Streams:
-    """Joints, the object state where the station observes one, the cameras asked for, and the episode's state."""
+    """Joints, the object state where the station observes one, the images asked for, and the episode's state."""
 
-    def __init__(self, node: RobotNode[Any], *, cameras: Sequence[str] = (), image_size: int = 0) -> None:
+    def __init__(
+        self, node: RobotNode[Any], *, cameras: Sequence[str] = (), depths: Sequence[str] = (), image_size: int = 0
+    ) -> None:
         station = node.station
         self._node = node
-        self.builder = ObservationBuilder(station, ArmKinematics(station), cameras=cameras, image_size=image_size)
+        self.builder = ObservationBuilder(
+            station, make_kinematics(station), cameras=cameras, depths=depths, image_size=image_size
+        )
         self.changed = threading.Event()
         self.complaint = ""  # why there is no observation
         self.episode = EpisodeState()
@@ -34,6 +38,8 @@ class Streams:
             node.subscribe(topics.OBJECT_STATE, self._on_object)
         for camera in cameras:
             node.subscribe(topics.COLOR_IMAGE.of(camera), lambda message, name=camera: self._on_image(name, message))
+        for camera in depths:
+            node.subscribe(topics.DEPTH_IMAGE.of(camera), lambda message, name=camera: self._on_depth(name, message))
 
     def _on_episode(self, message: Any) -> None:
         self.episode = episode_state_from(from_json(message))
@@ -52,6 +58,10 @@ class Streams:
 
     def _on_image(self, camera: str, message: Any) -> None:
         self.builder.add_image(camera, *from_image(message))
+        self.changed.set()
+
+    def _on_depth(self, camera: str, message: Any) -> None:
+        self.builder.add_depth(camera, *from_image(message))
         self.changed.set()
 
     def observe(self, now_ns: int) -> Observation | None:

@@ -60,6 +60,7 @@ def _same(name: str, kind: str, qos: Qos) -> Topic:
 JOINT_STATES = _state("joint_states", JOINT_STATE, deadline_s=0.1)
 OBJECT_STATE = _state("object_state", JOINT_STATE)
 SIM_STATE = _state("sim/state", JOINT_STATE)
+SIM_DOMAIN = _latched("sim/domain")
 APPLIED_COMMAND = _state("applied_command", JOINT_STATE)
 COMMAND = Topic("command/joint", TRAJECTORY, Qos(deadline_s=0.2), Qos())
 ACTION_CHUNK = _same("policy/action_chunk", TRAJECTORY, Qos())

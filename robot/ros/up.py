@@ -23,7 +23,8 @@ class UpConfig:
     """What to start; the station's own values hold where a flag is left out."""
 
     station: str = "fr3_sim"
-    task: str = "peg-insert"
+    task: str = ""
+    """Scene of a simulated station, peg-insert by default; on hardware the name that episodes are stored under."""
     policy: Path | None = None
     """Checkpoint file or run folder; without one nobody drives but a person."""
     execution: str = ""
@@ -35,11 +36,20 @@ class UpConfig:
     """Folder for a bag (MCAP) of every topic, one per run."""
     cameras: tuple[str, ...] | None = None
     """Cameras to start; all of the station by default."""
+    randomize: str = ""
+    """What every episode draws anew: `all`, or some of light, colour, camera, dynamics, latency with commas between."""
     control_rate_hz: float = 0.0
     namespace: str = ""
     domain_id: int | None = None
     """ROS_DOMAIN_ID; the environment's by default."""
     page_port: int = PORT
+    replay: Path | None = None
+    """Folder of a sealed episode whose actions drive in the policy's place; start an episode to begin."""
+    learn: Path | None = None
+    """Folder of the weights that a learner makes of what it hears, for a residual policy."""
+    learn_preset: str = "cpu"
+    parameters: Path | None = None
+    """ROS parameter file, with a section per node."""
     log_dir: Path | None = None
     """Folder for one log file per node."""
 
@@ -92,9 +102,14 @@ def _options(config: UpConfig) -> GraphOptions:
         record=str(config.record or ""),
         bag=str(config.bag or ""),
         cameras=config.cameras,
+        randomize=config.randomize,
         control_rate_hz=config.control_rate_hz,
         namespace=config.namespace,
         page_port=config.page_port,
+        replay=str(config.replay or ""),
+        learn=str(config.learn or ""),
+        learn_preset=config.learn_preset,
+        parameters=str(config.parameters or ""),
     )
 
 

@@ -10,19 +10,19 @@ from pathlib import Path
 from tests.house.sources import ROOT
 
 OURS = {"robot", "hardware", "policies", "world_models", "sim"}
-CORE = {"numpy", "scipy", "gymnasium", "zarr", "yaml", "tyro", "rich", "cv2", "numcodecs"}
+CORE = {"numpy", "scipy", "gymnasium", "zarr", "yaml", "tyro", "rich", "cv2", "PIL", "numcodecs"}
 MESSAGES = {f"{name}_msgs" for name in ("std", "geometry", "sensor", "trajectory", "diagnostic", "rosgraph", "control")}
 ROS = {"rclpy", "std_srvs", "builtin_interfaces", "rcl_interfaces", "tf2_ros", "ament_index_python"} | MESSAGES
 BAGS = {"rosbag2_py", "rosbags", "mcap", "mcap_ros2"}
 WEB = {"starlette", "uvicorn", "websockets"}
-TORCH = {"torch", "diffusers", "safetensors", "jaxtyping", "tensorboard", "matplotlib", "PIL"}
+TORCH = {"torch", "diffusers", "safetensors", "jaxtyping", "tensorboard", "matplotlib"}
 HEAVY = {"torch", "diffusers", "lerobot", "mujoco", "mink", "tensorflow", "jax"} | ROS
 
 # The longest path that a file lies under decides; the standard library is always allowed.
 TABLE: dict[str, set[str]] = {
     "robot": CORE | {"robot"},
     "robot/kinematics": CORE | {"robot", "mujoco", "mink", "daqp", "qpsolvers"},
-    "robot/ros": CORE | {"robot"} | ROS | BAGS,
+    "robot/ros": CORE | {"robot", "launch"} | ROS | BAGS,
     "robot/operator": CORE | {"robot"} | ROS | WEB,
     "hardware": CORE | {"robot"},
     "hardware/lerobot_devices": CORE | {"robot", "torch", "lerobot"},
@@ -30,7 +30,7 @@ TABLE: dict[str, set[str]] = {
     "sim/suites": CORE | {"robot", "sim", "mujoco", "mink", "metaworld", "gymnasium_robotics", "robosuite"},
     "policies": CORE | {"robot", "policies"} | TORCH,
     "policies/base/lerobot": CORE | {"robot", "policies", "lerobot"} | TORCH,
-    "policies/data": CORE | {"robot", "policies", "lerobot", "h5py"} | TORCH,
+    "policies/data": CORE | {"robot", "policies", "lerobot", "h5py", "av"} | TORCH,
     "world_models": CORE | {"robot", "policies", "world_models"} | TORCH,
     "launch": {"robot", "launch", "launch_ros", "ament_index_python"},
 }

@@ -11,6 +11,8 @@ from tests.house.sources import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
+DRIVERS = "realsense,dynamixel,feetech,franka,franka-sim"
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
@@ -31,20 +33,17 @@ def plan(checkout: Path, *words: str, **env: str) -> str:
 
 def test_a_set_without_metaworld_goes_to_its_own_environment(checkout: Path) -> None:
     core, newest = plan(checkout, "install"), plan(checkout, "install", "CONSTRAINTS=constraints/newest.txt")
-    assert (
-        "-c constraints/core.txt -e '.[learn,kinematics,ros,operator,bags,hdf5,gymnasium-robotics,metaworld,dev]'"
-        in core
-    )
-    assert "-c constraints/newest.txt -e '.[learn,kinematics,ros,operator,bags,hdf5,dev]'" in newest
+    suites = "gymnasium-robotics,metaworld"
+    assert f"-c constraints/core.txt -e '.[learn,kinematics,ros,operator,bags,hdf5,{DRIVERS},{suites},dev]'" in core
+    assert f"-c constraints/newest.txt -e '.[learn,kinematics,ros,operator,bags,hdf5,{DRIVERS},dev]'" in newest
     assert ".venv/bin/python" in core
     assert ".venv-newest/bin/python" in newest
     assert "lerobot" in plan(checkout, "install", "CONSTRAINTS=constraints/lerobot.txt")
 
 
 def test_a_sourced_ros_keeps_the_wheels_out(checkout: Path) -> None:
-    assert "[learn,kinematics,operator,bags,hdf5,gymnasium-robotics,metaworld,dev]" in plan(
-        checkout, "install", ROS_DISTRO="jazzy"
-    )
+    wanted = f"[learn,kinematics,operator,bags,hdf5,{DRIVERS},gymnasium-robotics,metaworld,dev]"
+    assert wanted in plan(checkout, "install", ROS_DISTRO="jazzy")
 
 
 def test_a_second_run_installs_nothing_until_a_version_changes(checkout: Path) -> None:

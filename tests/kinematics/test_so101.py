@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from robot.geometry import matrix, pose
+from robot.gripper_specs import JawSpec
 from robot.kinematics.arm import ArmKinematics
 from robot.kinematics.model import compile_kinematic_model
-from robot.specs import JawSpec, load_station
+from robot.specs import load_station
 
 # SO-ARM100 project, Simulation/SO101/so101_new_calib.xml: frame of each joint in its parent's, translation [m] and
 # quaternion (w x y z), turning about z; its range [rad].

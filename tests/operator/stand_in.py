@@ -51,7 +51,7 @@ class StandIn:
         return self._owner.mode
 
     def seen(self) -> Seen:
-        return Seen(self._owner.mode.value, self.phase, self._gripper_m)
+        return Seen(self._owner.mode.value, self.phase, (self._gripper_m,))
 
     def state(self) -> Mapping[str, Any]:
         since_s = (time.monotonic_ns() - self._owner.since_ns) * 1e-9

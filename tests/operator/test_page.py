@@ -189,3 +189,18 @@ def test_the_page_says_when_it_has_lost_the_robot_and_comes_back(browser: Chromi
 def test_nothing_is_fetched_from_anywhere_else(tab: Tab, server: PageServer) -> None:
     fetched = tab.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert fetched and all(name.startswith(server.door.address) for name in fetched)
+
+
+def test_of_two_arms_one_is_chosen_and_each_packet_says_which(browser: Chromium, cockpit: StandIn) -> None:
+    session = OperatorSession(load_station("fr3_pair_sim"))
+    with PageServer(OperatorPage(cockpit, session, open_door(port=0))) as server, browser.tab() as tab:
+        tab.open(server.door.address)
+        tab.wait_for("!document.getElementById('arms').hidden")
+        tab.key_down("Space")
+        until(lambda: cockpit.mode is Mode.HUMAN_CORRECTION)
+        assert cockpit.sent[-1][1].side == "left"
+        tab.press("Digit2")
+        until(lambda: cockpit.sent[-1][1].side == "right")
+        assert tab.evaluate("document.querySelector('#sides .latched').textContent").endswith("right")
+        tab.key_up("Space")
+        assert tab.errors == []

@@ -28,7 +28,7 @@ from robot.specs import load_station
 from robot.types import Mark, OperatorInput, OwnerRequest
 
 STATION = load_station("fr3_sim")
-AUTO, HUMAN, HOLD = (Seen(mode, "running", 0.04) for mode in ("auto", "human_correction", "hold"))
+AUTO, HUMAN, HOLD = (Seen(mode, "running", (0.04,)) for mode in ("auto", "human_correction", "hold"))
 UP = (0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
 PERIOD_S = 0.05
 
@@ -293,7 +293,7 @@ def drive(session: OperatorSession, lost: Sequence[bool], *, hold_ticks: int) ->
     newest, heard_s, edges, log = None, -np.inf, [(1, "take_over")], []
     for tick, is_lost in enumerate(lost):
         now_s = 1.0 + PERIOD_S * tick
-        seen = Seen(owner.mode.value, "running", 0.04)
+        seen = Seen(owner.mode.value, "running", (0.04,))
         engaged = tick < hold_ticks
         if is_lost:
             page.seq += 1
@@ -329,3 +329,26 @@ def test_a_link_that_dies_stops_the_arm_within_a_quarter_of_a_second(silent_from
     assert (moving[-1] - (silent_from - 1)) * PERIOD_S <= PAGE_RULES.silence_hold_s
     assert log[silent_from + 10][1] is Mode.HOLD
     assert log[-1][1] is Mode.SAFETY  # 2 s later
+
+
+def test_of_two_arms_a_packet_moves_the_one_it_names_and_each_gripper_has_its_own_toggle() -> None:
+    page = Page(OperatorSession(load_station("fr3_pair_sim")))
+    human = replace(HUMAN, grippers_m=(0.04, 0.0))
+    page.send(1.0, human, side="left", move=UP, edges=((1, "gripper"),))
+    left = page.take(1.0, human)
+    assert left is not None and (left.side, left.engaged, left.gripper) == ("left", True, 0.0)
+    page.send(1.1, human, side="right", move=UP, edges=((2, "gripper"),))
+    right = page.take(1.1, human)
+    assert right is not None and (right.side, right.gripper) == ("right", 0.04), "closed, so it opens"
+    page.send(1.2, human, side="left")
+    back = page.take(1.2, human)
+    assert back is not None and back.gripper is None, "what was asked of the other arm is not asked of this one"
+
+
+def test_of_two_arms_none_is_taken_for_the_other() -> None:
+    page = Page(OperatorSession(load_station("fr3_pair_sim")))
+    assert "take over first" in page.send(1.0, HUMAN, move=UP, edges=((1, "gripper"),)).notice
+    taken = page.take(1.0, HUMAN)
+    assert taken is not None and not taken.engaged
+    with pytest.raises(PacketError, match="left, right"):
+        page.send(1.1, HUMAN, side="middle")

@@ -25,13 +25,15 @@ SMALL: dict[str, Any] = {
     "warmup_steps": 20,
 }
 SOLVED: dict[str, Any] = {"hidden": (64, 64), "channels": (16, 32), "width": 32, "layers": 1, "time_features": 16}
-DDIM: dict[str, Any] = {"train_steps": 20, "inference_steps": 5}
+DDIM: dict[str, Any] = {"train_steps": 20, "inference_steps": 5, "prediction": "v"}
+EPSILON = {"prediction": "epsilon"}
 ATTENTION: dict[str, Any] = {"width": 32, "feedforward": 32, "attention_heads": 2, "encoder_layers": 1, "latent": 4}
 FAMILIES: dict[str, tuple[type[SteerablePolicy], Any]] = {
     "bc": (BehaviorCloning, BehaviorCloningConfig(**SMALL, hidden=(64, 64))),
     "gmm": (BehaviorCloning, BehaviorCloningConfig(**SMALL, hidden=(64, 64), head="gmm", modes=3)),
     "act": (ActPolicy, ActConfig(**SMALL, **ATTENTION, kl_weight=0.1, encoder="small")),
     "diffusion": (DiffusionPolicy, DiffusionConfig(**SMALL, **SOLVED, **DDIM, denoiser="mlp")),
+    "diffusion-epsilon": (DiffusionPolicy, DiffusionConfig(**SMALL, **SOLVED, **DDIM | EPSILON, denoiser="mlp")),
     "diffusion-unet": (DiffusionPolicy, DiffusionConfig(**SMALL, **SOLVED, **DDIM, denoiser="unet")),
     "diffusion-transformer": (DiffusionPolicy, DiffusionConfig(**SMALL, **SOLVED, **DDIM, denoiser="transformer")),
     "flow": (FlowPolicy, FlowConfig(**SMALL, **SOLVED, denoiser="mlp", inference_steps=5)),
@@ -56,7 +58,7 @@ def one_dimensional(values: list[float]) -> Demonstrations:
 def fit(policy: SteerablePolicy, demonstrations: Demonstrations, steps: int) -> list[float]:
     """Train and return the losses."""
     learner = SupervisedLearner(policy, seed=0)
-    dataset = ChunkDataset.cut(demonstrations.trajectories, policy.config.action_horizon)
+    dataset = ChunkDataset.cut(demonstrations.trajectories, policy.config.action_horizon, policy.config.obs_horizon)
     source = ChunkSource(dataset, policy.states, policy.actions, batch_size=policy.config.batch_size, seed=0)
     return [float(learner.update(source.next())["loss"]) for _ in range(steps)]
 

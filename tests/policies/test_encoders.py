@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from policies.base.act import ActConfig, ActNetwork
 from policies.base.behavior_cloning import BehaviorCloning, BehaviorCloningConfig
 from policies.checkpoint import load_policy, save_policy
 from policies.data.demonstrations import Demonstrations
 from policies.data.trajectories import Trajectory
 from policies.encoders import ObservationEncoder, crop, export_encoder, spatial_softmax
 from policies.learners.supervised import build
-from policies.network import seeded
+from policies.network import seeded, sinusoidal_plane
 from policies.resnet import resnet18
 from policies.steerable import SteerablePolicy
 from robot.errors import CheckpointMismatch, ConfigError
@@ -167,3 +168,42 @@ def test_fields_that_cannot_be_encoded_are_refused() -> None:
         demonstrations.select(images=["image/wrist"])
     assert list(demonstrations.select().observation_shapes) == ["x"]
     assert not demonstrations.select().trajectories[0].images
+
+
+@pytest.mark.parametrize("obs_horizon", [1, 2])
+def test_act_sees_every_place_of_a_feature_map_as_a_token_with_its_position(obs_horizon: int) -> None:
+    """Two cameras of two sizes; moving a blob from place to place must change the answer, swapping cameras too."""
+    shapes = {"state": (3,), "image/a": (32, 32, 3), "image/b": (64, 64, 3)}
+    config = ActConfig(
+        action_horizon=4, execution_horizon=4, encoder="small", image_features=8, width=16, attention_heads=2,
+        feedforward=16, encoder_layers=1, latent=2, crop_share=1.0, obs_horizon=obs_horizon,
+    )  # fmt: skip
+    with seeded(0):
+        network = ActNetwork(shapes, 2, config).eval()
+    assert network.encoder.grids == {"a": (4, 4), "b": (8, 8)}
+    assert network.plane.shape == (obs_horizon * (16 + 64), 16)
+    time = (obs_horizon,) if obs_horizon > 1 else ()
+    states = torch.zeros(1, *time, 3)
+    images = {name: torch.zeros(1, *time, *shape, dtype=torch.uint8) for name, shape in shapes.items() if "/" in name}
+    with torch.inference_mode():
+        features = network.encode(states, images)
+        assert features.shape == (1, obs_horizon * (3 + (16 + 64) * 8))
+        latent = torch.zeros(1, 2)
+        tokens = features[:, 3 * obs_horizon :].unflatten(1, (-1, 8))
+        marked = []
+        for place in (0, 5, 16 * obs_horizon):
+            moved = tokens.clone()
+            moved[:, place] += 3.0
+            marked.append(network.decode(torch.cat([features[:, : 3 * obs_horizon], moved.flatten(1)], dim=1), latent))
+    assert min((a - b).abs().max() for i, a in enumerate(marked) for b in marked[:i]) > 1e-5
+
+
+def test_positions_in_a_plane_differ_everywhere_and_keep_rows_and_columns_apart() -> None:
+    plane = sinusoidal_plane(3, 5, 16)
+    assert plane.shape == (15, 16)
+    assert torch.cdist(plane, plane).add(torch.eye(15)).min() > 0.05
+    rows, columns = plane[:, :8].unflatten(0, (3, 5)), plane[:, 8:].unflatten(0, (3, 5))
+    assert torch.equal(rows[:, 0], rows[:, 4])
+    assert torch.equal(columns[0], columns[2])
+    with pytest.raises(ConfigError, match="multiple of 4"):
+        sinusoidal_plane(2, 2, 6)

@@ -10,10 +10,19 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from policies.base.conditional_unet import ConditionalUnet
 from policies.base.denoisers import each_step
 from policies.base.lerobot.reference_unet import reference_unet
-from policies.bench import PlainMlp, PlainUnet, solve_plainly
+from policies.bench import PlainMlp, PlainUnet, make_scheduler, solve_plainly
 from policies.data.demonstrations import Demonstrations
 from policies.network import seeded
+from policies.steerable import SteerablePolicy
 from tests.policies.families import make
+
+
+def decoded_by_diffusers(policy: SteerablePolicy, features: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    config, denoiser = policy.config, policy.network.denoiser
+    plain = (PlainMlp if config.denoiser == "mlp" else PlainUnet)(denoiser)
+    scheduler = make_scheduler(config.train_steps, config.spacing, config.prediction)
+    settings = {"train_steps": config.train_steps, "count": config.inference_steps, "spacing": config.spacing}
+    return solve_plainly(plain, features, noise, **settings, scheduler=scheduler)
 
 
 @pytest.mark.parametrize(("spacing", "count"), [("trailing", 5), ("trailing", 20), ("leading", 8), ("leading", 16)])
@@ -23,9 +32,23 @@ def test_the_solver_is_diffusers_ddim(name: str, spacing: str, count: int, demon
     """`leading` for any number of steps, `trailing` where it divides the training's: else diffusers misses its grid."""
     policy = make(name, demonstrations, inference_steps=count, spacing=spacing)
     features, noise = torch.randn(7, 8), torch.randn(7, 8, 3)
-    plain = (PlainMlp if name == "diffusion" else PlainUnet)(policy.network.denoiser)
-    expected = solve_plainly(plain, features, noise, train_steps=20, count=count, spacing=spacing)
-    assert (policy.decode(features, noise) - expected).abs().max() < 1e-4
+    assert (policy.decode(features, noise) - decoded_by_diffusers(policy, features, noise)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("count", [5, 20])
+@torch.inference_mode()
+def test_noise_prediction_rounds_as_coarsely_in_diffusers(count: int, demonstrations: Demonstrations) -> None:
+    """A first step from a signal of 0.0025 shows a rounding 400-fold: in diffusers' loop, batch 1 against 256, too."""
+    policy = make("diffusion-epsilon", demonstrations, inference_steps=count)
+    features, noise = torch.randn(256, 8), torch.randn(256, 8, 3)
+    expected = decoded_by_diffusers(policy, features, noise)
+    alone = torch.cat(
+        [decoded_by_diffusers(policy, features[i : i + 1], noise[i : i + 1]) for i in range(len(features))]
+    )
+    assert (alone - expected).abs().max() > 1e-5
+    differences = (policy.decode(features, noise) - expected).abs()
+    assert differences.max() < 10 * (alone - expected).abs().max()
+    assert (differences < 1e-5).float().mean() > 0.99
 
 
 @torch.inference_mode()

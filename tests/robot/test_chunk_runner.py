@@ -35,15 +35,17 @@ class Asked:
 
 
 class Told(Asked):
-    """Also takes the frozen prefix, and keeps it."""
+    """Also takes what is planned and frozen, and keeps it."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.prefixes: dict[int, np.ndarray] = {}
+        self.planned: dict[int, np.ndarray] = {}
 
-    def act_after(self, observation: Mapping[str, np.ndarray], prefix: np.ndarray) -> ActionChunk:
+    def act_after(self, observation: Mapping[str, np.ndarray], planned: np.ndarray, frozen: int) -> ActionChunk:
         chunk = self.act(observation)
-        self.prefixes[int(observation["step"][0])] = prefix
+        self.prefixes[int(observation["step"][0])] = planned[:frozen]
+        self.planned[int(observation["step"][0])] = planned
         return chunk
 
 

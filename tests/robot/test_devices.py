@@ -7,7 +7,7 @@ import pytest
 
 from robot.clock import ManualClock
 from robot.devices import Arm, DeviceState, FakeArm, FakeCamera, FakeOperator
-from robot.errors import DeviceDisconnected
+from robot.errors import ActionRejected, DeviceDisconnected
 from robot.specs import load_station
 from robot.types import NS_PER_S, OperatorInput
 from sim.devices import SimulatedArm
@@ -133,7 +133,7 @@ def test_a_new_scene_places_the_arm_and_starts_standing() -> None:
 def test_a_fault_refuses_commands_until_recovered() -> None:
     arm = FakeArm(STATION, ManualClock(NS_PER_S))
     with arm:
-        arm.fault()
+        arm.fail()
         with pytest.raises(DeviceDisconnected, match="fault"):
             arm.command(STATION.home, np.zeros(8))
         arm.recover()
@@ -160,3 +160,49 @@ def test_an_operator_device_plays_its_packets() -> None:
     packets = [OperatorInput(1, 5), OperatorInput(2, 6)]
     with FakeOperator(packets) as operator:
         assert [operator.read() for _ in range(3)] == [*packets, None]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (np.full(8, np.nan), "finite joints"),
+        (np.eye(8)[2] * 5.0, "fr3_joint3.*outside"),
+        (np.eye(8)[1] * 0.1, "fr3_joint2: the first command"),
+    ],
+)
+def test_a_command_that_no_arm_may_follow_is_refused(
+    made: tuple[Arm, ManualClock], change: np.ndarray, reason: str
+) -> None:
+    arm, clock = made
+    with arm:
+        clock.advance(5 * MS)
+        begin = arm.read().position
+        with pytest.raises(ActionRejected, match=reason):
+            arm.command(begin + change, np.zeros(8))
+        with pytest.raises(ActionRejected, match="8 finite joints"):
+            arm.command(begin[:7], np.zeros(7))
+        assert arm.state is DeviceState.CONNECTED
+
+
+def test_late_commands_move_the_simulated_arm_as_much_later_as_was_drawn() -> None:
+    def positions(randomize: tuple[str, ...]) -> tuple[np.ndarray, float]:
+        clock = ManualClock(NS_PER_S)
+        world = SimWorld(STATION, make_task("reach"), randomize=randomize)
+        world.reset(5)
+        arm, seen = SimulatedArm(world, clock), []
+        with arm:
+            start = arm.read().position
+            for step in range(120):
+                clock.advance(MS)
+                seen.append(arm.read().position[0])
+                if step < 60:
+                    arm.command(start + 0.002 * step * np.eye(8)[0], np.zeros_like(start))
+        return np.array(seen), world.command_latency_s
+
+    plain, nothing = positions(())
+    late, latency_s = positions(("latency",))
+    steps = round(latency_s * 1000)
+    assert nothing == 0.0 and steps > 4
+    np.testing.assert_array_equal(late[:steps], plain[0])
+    np.testing.assert_allclose(late[steps + 2 :], plain[2:-steps], atol=0.004)
+    assert np.abs(late[10:60] - plain[10:60]).max() > 0.005, "it made no difference"

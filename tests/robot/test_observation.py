@@ -157,3 +157,24 @@ def test_policies_get_the_middle_square() -> None:
     assert square(whole, 24).shape == (24, 24, 3)
     assert (square(whole, 24) == 200).all()
     assert square(whole, 48).base is whole, "no copy where none is needed"
+
+
+def test_depth_is_a_stream_of_its_own_beside_the_colour() -> None:
+    graph = ObservationBuilder(STATION, KINEMATICS, cameras=("wrist",), depths=("wrist",), image_size=16)
+    add_vectors(graph, START)
+    graph.add_image("wrist", START, image(0))
+    with pytest.raises(StaleObservation, match=r"camera wrist \(depth\): nothing received"):
+        graph.build(START)
+    graph.add_depth("wrist", START, np.full((48, 64), 700, np.uint16))
+    built = graph.build(START)
+    assert built.values["image/wrist"].shape == (16, 16, 3)
+    assert built.values["depth/wrist"].shape == (16, 16)
+    assert built.values["depth/wrist"].dtype == np.uint16
+    assert (built.values["depth/wrist"] == 700).all()
+    assert built.times_ns["depth/wrist"] == START
+
+
+def test_shrinking_depth_invents_none() -> None:
+    depth = np.zeros((48, 64), np.uint16)
+    depth[:, ::2] = 900  # the mean would be 450, where nothing is
+    assert set(np.unique(square(depth, 12))) <= {0, 900}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from robot.arm_control import ArmControl
 from robot.clock import ManualClock
 from robot.devices import DeviceState, FakeArm
+from robot.errors import DeviceDisconnected
 from robot.servo import Servo, ServoState, interpolate
 from robot.specs import load_station
 from robot.types import NS_PER_S, Command, Owner
@@ -163,7 +164,7 @@ def test_an_arm_that_sends_nothing_new_stops_being_commanded(rig: Rig) -> None:
 
 
 def test_a_fault_of_the_device_needs_a_reset_which_recovers_it(rig: Rig) -> None:
-    rig.arm.fault()
+    rig.arm.fail()
     rig.run(0.02)
     assert rig.state == "fault:device"
     assert rig.control.reset()[0]
@@ -171,6 +172,55 @@ def test_a_fault_of_the_device_needs_a_reset_which_recovers_it(rig: Rig) -> None
     rig.command(AWAY)
     rig.run(0.1)
     np.testing.assert_array_equal(rig.setpoints[-1], AWAY)
+
+
+def test_before_the_first_reset_nothing_is_sent_and_a_person_may_move_the_arm() -> None:
+    rig = Rig()
+    rig.arm._position = AWAY.copy()  # by hand, without power
+    rig.run(0.05)
+    assert rig.arm.state is DeviceState.CONNECTED
+    rig.release()
+    rig.run(0.05)
+    np.testing.assert_allclose(rig.setpoints[-1], rig.arm.read().position, atol=1e-3)
+
+
+def test_an_arm_that_is_not_the_one_of_the_station_is_not_released() -> None:
+    rig = Rig()
+    rig.arm.mismatches = ("fr3_joint1: limits [-1.0, 1.0] rad, the station says [-2.7, 2.7]",)
+    rig.run(0.01)
+    done, text = rig.control.reset()
+    assert not done
+    assert "limits [-1.0, 1.0]" in text
+    rig.command(AWAY)
+    rig.run(0.1)
+    assert rig.arm.state is DeviceState.CONNECTED
+
+
+def test_an_arm_whose_fault_has_not_gone_is_not_released(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.arm.fail("servo 3 is too hot")
+    rig.run(0.02)
+    assert rig.control.reason == "servo 3 is too hot"
+
+    def refuse() -> None:
+        raise DeviceDisconnected("servo 3 is still too hot")
+
+    monkeypatch.setattr(rig.arm, "recover", refuse)
+    done, text = rig.control.reset()
+    assert not done
+    assert "still too hot" in text
+
+
+def test_a_command_that_the_device_refuses_is_a_fault_and_ends_no_thread(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(position: np.ndarray, velocity: np.ndarray) -> None:
+        raise DeviceDisconnected("the cable was pulled")
+
+    monkeypatch.setattr(rig.arm, "command", refuse)
+    rig.command(AWAY)
+    rig.run(0.05)
+    assert rig.state == "fault:device"
+    assert rig.control.reason == "the cable was pulled"
 
 
 def test_an_arm_that_is_blocked_is_a_fault(rig: Rig) -> None:

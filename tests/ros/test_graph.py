@@ -1,13 +1,10 @@
 """What the graph offers: topics, types and QoS by introspection; what its modules load; both front ends alike."""
 
 import json
-import runpy
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
@@ -126,48 +123,3 @@ def test_the_user_s_environment_is_kept() -> None:
         assert "FASTRTPS_DEFAULT_PROFILES_FILE" not in node_environment(spec, theirs)
     with pytest.raises(ConfigError, match="0 to 101"):
         environment({}, 102)
-
-
-class Recorded(SimpleNamespace):
-    """A stand-in for an action of ROS's launch, which the package index does not have: keeps what it was given."""
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(given=given, **named)
-
-
-def fake_launch(arguments: dict[str, str]) -> dict[str, ModuleType]:
-    modules = {name: ModuleType(name) for name in ("launch", "launch.actions", "launch.substitutions")}
-    modules["launch"].LaunchDescription = lambda actions: actions  # type: ignore[attr-defined]
-    modules["launch"].LaunchContext = object  # type: ignore[attr-defined]
-    for name in ("DeclareLaunchArgument", "ExecuteProcess", "OpaqueFunction", "SetEnvironmentVariable", "Shutdown"):
-        setattr(modules["launch.actions"], name, type(name, (Recorded,), {}))
-    configuration = lambda name: SimpleNamespace(perform=lambda _: arguments[name])  # noqa: E731
-    modules["launch.substitutions"].LaunchConfiguration = configuration  # type: ignore[attr-defined]
-    return modules
-
-
-@pytest.mark.parametrize("namespace", ["", "left"])
-def test_launch_starts_the_same_processes_as_up(monkeypatch: pytest.MonkeyPatch, namespace: str) -> None:
-    given = {"policy": "runs/peg", "operator": "page", "record": "runs/episodes", "namespace": namespace}
-    declared: dict[str, str] = {}
-    for name, module in fake_launch(declared).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    description = runpy.run_path(str(ROOT / "launch" / "sim.launch.py"))["generate_launch_description"]()
-    declared.update({action.given[0]: action.default_value for action in description[:-1]} | given)
-    actions = description[-1].function(None)
-    processes = [action for action in actions if type(action).__name__ == "ExecuteProcess"]
-    specs = describe(GraphOptions(**given))  # type: ignore[arg-type]
-    assert [process.cmd for process in processes] == [spec.argv() for spec in specs]
-    assert [process.on_exit is not None for process in processes] == [spec.required for spec in specs]
-    variables = {action.given[0] for action in actions if type(action).__name__ == "SetEnvironmentVariable"}
-    assert variables <= set(environment({}))
-
-
-def test_the_launch_file_needs_neither_a_simulator_nor_learning() -> None:
-    code = (
-        "import sys; from tests.ros.test_graph import fake_launch; sys.modules.update(fake_launch({})); import runpy;"
-        "before = set(sys.modules); runpy.run_path('launch/sim.launch.py');"
-        "print([m for m in ('torch', 'mujoco', 'rclpy', 'cv2') if m in set(sys.modules) - before])"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert found.stdout.strip() == "[]"

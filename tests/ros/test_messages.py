@@ -159,6 +159,16 @@ def test_a_record_comes_back_field_by_field() -> None:
         assert columns[name].dtype == column.dtype, name
 
 
+def test_a_packet_that_moves_an_arm_names_one_the_station_has() -> None:
+    packet = OperatorInput(1, TIME_NS, "hand", engaged=True, side="left")
+    assert messages.from_operator(messages.to_operator(packet)) == packet
+    messages.check_side(packet, ("left", "right"))
+    messages.check_side(replace(packet, engaged=False, side=""), ("left", "right"))
+    for side, sides in (("", ("left", "right")), ("middle", ("left", "right")), ("left", ("",))):
+        with pytest.raises(MessageRefused, match="sides:"):
+            messages.check_side(replace(packet, side=side), sides)
+
+
 @pytest.mark.parametrize(
     "image",
     [

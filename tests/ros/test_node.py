@@ -1,6 +1,9 @@
 """What every node has in common: who is counted as there, and what a node does that stood still for too long."""
 
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -71,3 +74,30 @@ def test_a_node_that_was_frozen_until_others_forgot_it_ends(sleeper: Sleeper, mo
     monkeypatch.setattr(node_module, "FROZEN_S", 0.3)
     with pytest.raises(RobotError, match=r"stood still for .* start the graph again"):
         node_module._spin(sleeper, threading.Event())
+
+
+STUCK = """
+import os, signal, time
+from robot.ros import node
+node.LEAVE_S = 0.5
+class Stuck(node.RobotNode):
+    def __init__(self):
+        super().__init__("stuck", node.NodeParameters)
+        self.create_timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT))
+    def close(self):
+        super().close()
+        print("closed", flush=True)
+    def destroy_node(self):
+        time.sleep(60.0)
+raise SystemExit(node.run_node(Stuck, []))
+"""
+
+
+def test_a_node_that_the_middleware_does_not_let_go_of_ends_by_itself_and_says_where() -> None:
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101))}
+    ran = subprocess.run(
+        [sys.executable, "-c", STUCK], env=environment, capture_output=True, text=True, timeout=40, check=False
+    )
+    assert ran.returncode == 1, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "closed", "what is its own was not closed before"
+    assert "Timeout" in ran.stderr and "in destroy_node" in ran.stderr

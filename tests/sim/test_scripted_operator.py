@@ -11,7 +11,7 @@ from robot.specs import load_station
 from robot.types import Command, EndReason, Mark, Owner, OwnerRequest
 from sim.experts import Knobs, make_scripted_expert
 from sim.scripted_operator import OperatorScript, ScriptedOperator, Stall, Takeover
-from sim.suites.tandem import names
+from sim.suites.tandem import default_station, names
 from sim.task import make_task
 from sim.world import SimWorld
 
@@ -20,8 +20,9 @@ STATION = load_station("fr3_sim")
 
 def run(task: str, script: OperatorScript, seed: int = 0, *, autonomous: bool = True) -> list[TickRecord]:
     """Run one episode in lock-step with a policy that asks to stay where it is."""
-    loop = ControlLoop(SimWorld(STATION, make_task(task)))
-    operator = ScriptedOperator(STATION, make_scripted_expert(task, STATION, Knobs()), script)
+    station = load_station(default_station(task))
+    loop = ControlLoop(SimWorld(station, make_task(task)))
+    operator = ScriptedOperator(station, make_scripted_expert(task, station, Knobs()), script)
     observation = loop.reset(seed, autonomous=autonomous)
     operator.reset(seed)
     assert loop.state is not None

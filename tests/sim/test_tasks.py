@@ -43,7 +43,7 @@ def equal(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> 
 
 
 def test_station_tasks_are_found_by_name():
-    known = ("reach", "lift", "peg-insert", "place-in-bin", "open-drawer", "stack", "tidy-drawer")
+    known = ("reach", "lift", "peg-insert", "place-in-bin", "open-drawer", "stack", "tidy-drawer", "handover")
     assert {f"tandem/{name}" for name in known} <= set(env_ids())
 
 

@@ -24,6 +24,7 @@ const MODES = {  // what it means, and what to do next
   reset: ["the scene is being reset", "The episode begins when the scene is ready."],
   ended: ["the episode is over", "Start the next one: the policy runs, or you drive."],
 };
+const SIDE_KEYS = ["Digit1", "Digit2", "Digit3", "Digit4"];
 const FINE = 0.25;
 const EDGE_LIFE_MS = 1000;     // an edge nobody acknowledged is dropped then, except a stop
 const HOLD_AFTER_EDGE_MS = 600;  // the lease outlives an edge by this, so that the robot can answer
@@ -42,6 +43,7 @@ let edgeNumber = 0;
 let edges = [];
 let edgeAt = -Infinity;
 let latched = false;
+let side = "";  // the arm that is meant, of a station of several
 let tookOverAt = -Infinity;
 let shown = 0;
 let notice = "";
@@ -64,7 +66,7 @@ function packet() {
   const wantsControl = engaged || edges.length > 0 || performance.now() - edgeAt < HOLD_AFTER_EDGE_MS || (isMine() && isHuman());
   return { seq: ++seq, sent_s: now(), watching: !document.hidden, wants_control: wantsControl, engaged,
     move: move.map((share) => Math.max(-1, Math.min(1, share)) * scale),
-    edges: edges.map((edge) => [edge.number, edge.name]), frame: shown };
+    edges: edges.map((edge) => [edge.number, edge.name]), frame: shown, side };
 }
 
 function send() {
@@ -82,7 +84,8 @@ function press(name) {
 function keyDown(code) {
   if (held.has(code)) return;
   held.add(code);
-  if (code === "Space" || code === "KeyT") takeOver(code);
+  if (SIDE_KEYS.includes(code)) chooseSide(SIDE_KEYS.indexOf(code));
+  else if (code === "Space" || code === "KeyT") takeOver(code);
   else if (code in EDGES) {
     if (["KeyH", "KeyF", "Escape"].includes(code)) latched = false;
     press(EDGES[code]);
@@ -101,6 +104,11 @@ function takeOver(code) {
   press("take_over");
 }
 
+function chooseSide(index) {
+  if (index < (state.sides ?? []).length) side = state.sides[index];
+  send();
+}
+
 function keyUp(code) {
   if (!held.delete(code)) return;
   send();
@@ -117,7 +125,8 @@ function releaseAll() {
 function markKeys() {
   for (const button of document.querySelectorAll("[data-code]")) {
     button.classList.toggle("down", held.has(button.dataset.code));
-    button.classList.toggle("latched", button.dataset.code === "KeyT" && latched);
+    const isChosen = SIDE_KEYS.indexOf(button.dataset.code) === (state.sides ?? [""]).indexOf(side);
+    button.classList.toggle("latched", (button.dataset.code === "KeyT" && latched) || isChosen);
   }
 }
 
@@ -125,7 +134,7 @@ function listenToKeys() {
   window.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return releaseAll();
     const code = event.code === "ShiftRight" ? "ShiftLeft" : event.code;
-    if (!(code in MOVES || code in EDGES || ["Space", "KeyT", "ShiftLeft"].includes(code))) return;
+    if (!(code in MOVES || code in EDGES || ["Space", "KeyT", "ShiftLeft", ...SIDE_KEYS].includes(code))) return;
     event.preventDefault();
     if (!event.repeat) keyDown(code);
   });
@@ -174,6 +183,15 @@ function buildViews(cameras) {
   }));
 }
 
+function buildSides(sides) {
+  if (sides.includes(side) && byId("sides").childElementCount === (sides.length > 1 ? sides.length : 0)) return;
+  side = sides[0];
+  byId("arms").hidden = sides.length < 2;
+  const buttons = sides.map((name, index) => keyButton(SIDE_KEYS[index], `${index + 1}`, name));
+  byId("sides").replaceChildren(...(sides.length > 1 ? buttons : []));
+  markKeys();
+}
+
 async function show(buffer) {
   const head = new DataView(buffer, 0, 16);
   const [number, camera, captured] = [head.getUint32(0, true), head.getUint32(4, true), head.getFloat64(8, true)];
@@ -195,6 +213,7 @@ function hear(message) {
   state = message;
   stateAt = now();
   buildViews(state.cameras);
+  buildSides(state.sides);
   edges = edges.filter((edge) => edge.number > state.edge);
   const rtt = stateAt - state.echo_s - (state.now_s - state.heard_s);
   if (state.echo_s > 0 && (rtt <= clock.rtt || stateAt - clock.at > 10)) {
@@ -242,8 +261,9 @@ function paint() {
   set("clock", episode.phase === "running" ? `${fixed(state.episode_s, 1, " s")}` : "–");
   const clips = state.clips?.length ? `, ${state.clips.join(" ")}` : "";
   set("safety", safety + clips || "–", !["ok", "limited", "holding", ""].includes(safety));
-  set("tcp", state.tcp_m ? state.tcp_m.map((value) => value.toFixed(3)).join("  ") : "–");
-  set("gripper", fixed(state.gripper_m * 1000, 1, " mm"));
+  const arm = Math.max(0, (state.sides ?? []).indexOf(side));
+  set("tcp", state.tcp_m ? state.tcp_m.slice(3 * arm, 3 * arm + 3).map((value) => value.toFixed(3)).join("  ") : "–");
+  set("gripper", fixed([state.gripper_m].flat()[arm] * 1000, 1, " mm"));
   set("age", `${fixed(age * 1000, 0, "")}, ${fixed(clock.rtt * 1000, 0, " ms")}`, age > STALE_S);
   for (const view of views) {
     const imageAge = now() + clock.offset - view.captured;

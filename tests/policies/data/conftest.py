@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.data.bench import record_episode
+from policies.data.bench_episodes import record_episode
 from robot.episode_store import EpisodeStore
 
 SIZE, TICKS, EPISODES = 32, 6, 4

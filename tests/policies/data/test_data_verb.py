@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from policies.data.bench import FACTS, record_episode
+from policies.data.bench_episodes import FACTS, record_episode
 from policies.data.episodes import read_store
 from policies.data.score import robust_z
 from policies.data.verb import VERB

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policies.data.bench import CAMERAS, FACTS, record_episode
+from policies.data.bench_episodes import CAMERAS, FACTS, record_episode
 from policies.data.image_chunks import ImageChunks, ImageChunkSource, read_image_chunks
 from policies.data.images import CachedImages
 from policies.normalization import ActionLimits, StateNormalizer

@@ -1,0 +1,1 @@
+"""Gripper drivers, one file each."""

@@ -1,0 +1,49 @@
+"""Hints for the servo thread: what is granted is told, what is refused leaves an advice and nothing else."""
+
+import os
+import resource
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from hardware import real_time
+from hardware.real_time import RealTime, ask_for_real_time
+
+
+def in_a_thread(ask: Callable[[], RealTime]) -> tuple[RealTime, int]:
+    """Ask in a thread of its own and return the answer with the scheduling policy that the thread then had."""
+    answers: list[tuple[RealTime, int]] = []
+    thread = threading.Thread(target=lambda: answers.append((ask(), os.sched_getscheduler(0))))
+    thread.start()
+    thread.join()
+    return answers[0]
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError("not allowed")
+
+
+def test_what_is_told_is_what_the_thread_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real_time, "_lock_memory", lambda: False)
+    granted, policy = in_a_thread(ask_for_real_time)
+    assert (granted.scheduling == "fifo") == (policy == os.SCHED_FIFO)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "the thread that did not ask is left alone"
+    assert "memlock" in granted.advice
+
+
+def test_refusals_leave_an_ordinary_thread_and_an_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(os, "setpriority", refuse)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (65536, 65536))
+    granted, policy = in_a_thread(ask_for_real_time)
+    assert granted == RealTime("ordinary", False, granted.advice)
+    assert "rtprio 20 and memlock unlimited" in granted.advice
+    assert policy == os.SCHED_OTHER
+
+
+def test_a_limit_on_locked_memory_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locking all that comes later under a limit would make later allocations fail."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (65536, 65536))
+    monkeypatch.setattr(real_time.ctypes, "CDLL", lambda *_, **__: pytest.fail("it was tried"))
+    assert not real_time._lock_memory()

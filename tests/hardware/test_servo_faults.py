@@ -1,0 +1,23 @@
+"""Faults of a servo bus while the arm moves, each through the arm process's own control and the vendor's SDK.
+
+The limits here are what may not be missed on any machine; `tandem bench device_faults` measures the reaction times.
+"""
+
+import pytest
+
+from hardware.bench_servo_faults import BUSES, FAULTS, break_and_mend
+
+PATIENCE_S = 1.1  # reactions on a machine that is busy with other tests
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("bus", BUSES)
+def test_no_motion_and_no_stale_reading_after_a_fault(bus: str, fault: str) -> None:
+    pytest.importorskip({"feetech": "scservo_sdk", "dynamixel": "dynamixel_sdk"}[bus])
+    outcome = break_and_mend(bus, fault)
+    assert outcome.reaction_s < PATIENCE_S, outcome
+    assert outcome.stop_s < PATIENCE_S, outcome
+    assert outcome.stale_as_fresh == 0, outcome
+    assert outcome.moved < 0.01, outcome
+    assert outcome.recovered, outcome
