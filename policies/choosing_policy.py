@@ -83,6 +83,9 @@ def steerable(base: Policy, recipe: str, steps: int = 1) -> SteerablePolicy:
             f"{recipe} draws samples from the base's network, and a {type(base).__name__} shows none: give a bc, act, "
             "diffusion or flow policy"
         )
+    seen = getattr(base.spec, "obs_horizon", 1)
+    if seen != 1:
+        raise CheckpointMismatch(f"{recipe} learns from one observation at a time, this base sees {seen}: give another")
     if base.spec.action_horizon < steps:
         raise CheckpointMismatch(
             f"decisions of {steps} steps need a base that answers as many, this one answers {base.spec.action_horizon}"

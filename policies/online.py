@@ -27,6 +27,7 @@ class OnlineConfig:
 
     env_steps: int = 250_000  # warm-up included
     warmup_steps: int = 5_000
+    warmup_updates: int = 0  # environment steps' worth of updates between the warm-up and the first action of its own
     batch_size: int = 256  # rows per update of the critics
     demo_fraction: float = 0.5
     replay_capacity: int = 1_000_000
@@ -44,10 +45,14 @@ class OnlineConfig:
     log_every: int = 500
 
     def __post_init__(self) -> None:
-        if self.warmup_steps < 1 or self.batch_size < 1 or not 0.0 <= self.demo_fraction < 1.0:
+        if (
+            min(self.warmup_steps, self.batch_size) < 1
+            or self.warmup_updates < 0
+            or not 0.0 <= self.demo_fraction < 1.0
+        ):
             raise ConfigError(
                 f"warmup_steps {self.warmup_steps} (they fill the replay) and batch_size {self.batch_size} must be "
-                f">= 1, demo_fraction {self.demo_fraction} in [0, 1)"
+                f">= 1, warmup_updates {self.warmup_updates} >= 0, demo_fraction {self.demo_fraction} in [0, 1)"
             )
         if self.env_steps < self.warmup_steps:
             raise ConfigError(f"env_steps {self.env_steps} must not be below warmup_steps {self.warmup_steps}")
@@ -90,6 +95,7 @@ class OnlineSource:
         decisions = config.decisions()
         layout = decision_layout(state_size(shapes), len(limits.half) * decisions.steps) | dict(self.beside)
         self.config, self.rows, self.progress, self._owed = config, rows, 0, 0
+        self._early_left = config.warmup_updates
         trajectories = [] if demonstrations is None else demonstrations.trajectories
         cut = [pair for trajectory in trajectories for pair in decisions.cut(trajectory, states, limits)]
         self.demos = Replay(layout, max(len(cut), 1))
@@ -116,6 +122,9 @@ class OnlineSource:
         return self.rng.uniform(-1.0, 1.0, self.sizes[1])
 
     def next(self) -> Any | None:
+        if self._owed == 0 and self._early_left and not self.is_warming_up:
+            self._early_left -= 1
+            return self.batch()
         if self._owed == 0:
             self._owed = self.step()
         self._owed -= 1
@@ -161,6 +170,7 @@ class OnlineSource:
             "generator": self.generator.get_state(),
             "progress": self.progress,
             "owed": self._owed,
+            "early_left": self._early_left,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -168,7 +178,7 @@ class OnlineSource:
         self.online.restore(state["online"])
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(state["generator"])
-        self.progress, self._owed = state["progress"], state["owed"]
+        self.progress, self._owed, self._early_left = state["progress"], state["owed"], state["early_left"]
 
 
 def demonstrated_source(

@@ -2,7 +2,7 @@
 
 The paper's method box, as it is run here, per environment step:
 1. Act: N samples of the averaged base and an edit of each; the one that a random pair of target critics values most.
-   The first `warmup_steps` follow single samples of the base.
+   The first `warmup_steps` follow single samples of the base; `warmup_updates` later the choice takes over.
 2. Critics: `utd_ratio` slices, half demonstrations; the live base and the edit answer at s', one pair of heads chooses,
    another one values.
 3. Base: one imitation step on stored chunks, demonstrations and online episodes alike, failures included.
@@ -50,6 +50,7 @@ PRESETS = {
     "cpu": EXPOConfig(
         env_steps=7_000,
         warmup_steps=2_000,
+        warmup_updates=1_000,
         batch_size=128,
         imitation_batch=128,
         replay_capacity=50_000,
@@ -70,6 +71,7 @@ PRESETS = {
     "debug": EXPOConfig(
         env_steps=160,
         warmup_steps=60,
+        warmup_updates=5,
         batch_size=16,
         imitation_batch=16,
         samples=2,

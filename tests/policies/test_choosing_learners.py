@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -275,6 +276,15 @@ def test_a_choosing_policy_loads_alone_and_repeats_itself(flowing: SteerablePoli
 def test_a_base_that_shows_no_network_is_refused() -> None:
     with pytest.raises(CheckpointMismatch, match="CountingBase"):
         steerable(CountingBase(8), "expo")
+
+
+def test_a_base_that_sees_several_observations_is_refused(
+    flowing: SteerablePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = SimpleNamespace(obs_horizon=2, action_horizon=HORIZON)
+    monkeypatch.setattr(flowing, "spec", several)
+    with pytest.raises(CheckpointMismatch, match="this base sees 2"):
+        steerable(flowing, "expo")
 
 
 def test_a_base_with_too_short_chunks_is_refused(flowing: SteerablePolicy) -> None:

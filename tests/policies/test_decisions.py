@@ -119,6 +119,13 @@ def test_there_is_one_batch_for_each_control_step_after_the_warm_up(demonstratio
     assert len(batches[-1]) == 32
 
 
+def test_updates_between_the_warm_up_and_the_first_own_action_cost_no_step(demonstrations: Demonstrations) -> None:
+    made = source(demonstrations, warmup_updates=7)
+    batches = [made.next() for _ in range(28)]
+    assert [batch is None for batch in batches] == [True] * 20 + [False] * 8
+    assert (made.progress, made.collector.env_steps) == (21, 21)
+
+
 def test_trap_3_batches_of_the_source_are_half_demonstrations_in_every_slice(demonstrations: Demonstrations) -> None:
     made = source(demonstrations)
     for _ in range(30):
@@ -130,7 +137,15 @@ def test_trap_3_batches_of_the_source_are_half_demonstrations_in_every_slice(dem
 
 
 @pytest.mark.parametrize(
-    "bad", [{"warmup_steps": 0}, {"demo_fraction": 1.0}, {"env_steps": 5}, {"decision_steps": 0}, {"discount": 0.0}]
+    "bad",
+    [
+        {"warmup_steps": 0},
+        {"warmup_updates": -1},
+        {"demo_fraction": 1.0},
+        {"env_steps": 5},
+        {"decision_steps": 0},
+        {"discount": 0.0},
+    ],
 )
 def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
