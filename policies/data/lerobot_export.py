@@ -101,7 +101,8 @@ def common_columns(episodes: Sequence[Episode]) -> dict[str, tuple[np.dtype[Any]
 
 
 def _feature(column: str) -> str:
-    return PREFIX + column.replace("/", ".")
+    """Return what a column is called in the dataset; lerobot takes whatever has `image` in its name for pixels."""
+    return PREFIX + column.replace("/", ".").replace("image", "camera")
 
 
 def _features(
