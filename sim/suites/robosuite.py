@@ -25,6 +25,8 @@ ACTION_NAMES = ("hand_x", "hand_y", "hand_z", "hand_turn_x", "hand_turn_y", "han
 M_PER_ACTION = 0.05
 OPEN, CLOSE = -1.0, 1.0
 GRASPED_M = 0.0315  # travel of a finger that has closed on the cube, however it stands
+STILL_M = 0.0005  # of a finger's travel in a step: it closes no further
+REACHED_M, LOST_M = 0.015, 0.04  # from the hand to the cube's middle: the fingers are around it, it has been dropped
 
 
 def names() -> list[str]:
@@ -132,7 +134,11 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
 
 class LiftExpert:
-    """Above the cube, down, close, up, the hand never turned; noise and bias are in action units (+-1)."""
+    """Above the cube, down, close, up, the hand never turned; noise and bias are in action units (+-1).
+
+    It goes up only once the fingers have come to rest on the cube: they are on their way for some steps, and a hand
+    that rises meanwhile slips off.
+    """
 
     def __init__(self, knobs: Knobs) -> None:
         self._knobs, self._bias = knobs, knobs.bias_of(ACTION_NAMES)
@@ -140,6 +146,7 @@ class LiftExpert:
 
     def reset(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
+        self._finger, self._holds = 0.0, False
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         hand, cube = observation["robot0_eef_pos"], observation["object_state"][:3]
@@ -151,8 +158,14 @@ class LiftExpert:
 
     def _plan(self, hand: Array, cube: Array, finger: float) -> tuple[Array, float]:
         offset = cube - hand
-        if np.linalg.norm(offset) < 0.015:
-            return (hand + np.array([0.0, 0.0, 0.05]), CLOSE) if finger < GRASPED_M else (cube, CLOSE)
+        distance = np.linalg.norm(offset)
+        has_closed = finger < GRASPED_M and abs(finger - self._finger) < STILL_M
+        self._finger = finger
+        self._holds = distance < LOST_M if self._holds else distance < REACHED_M and has_closed
+        if self._holds:
+            return hand + np.array([0.0, 0.0, 0.05]), CLOSE
+        if distance < REACHED_M:
+            return cube, CLOSE
         if np.linalg.norm(offset[:2]) < 0.012:
             return cube, OPEN
         return np.array([*cube[:2], max(cube[2] + 0.08, min(hand[2], cube[2] + 0.1))]), OPEN

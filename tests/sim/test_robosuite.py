@@ -30,7 +30,7 @@ def rollout(env: Any, seed: int) -> tuple[np.ndarray, bool]:
 def test_the_expert_lifts_and_a_seed_is_exact_also_after_other_episodes():
     env = make_env(LIFT, max_steps=100)
     first, _ = rollout(env, 0)
-    assert sum(rollout(env, seed)[1] for seed in range(1, 9)) >= 7
+    assert all(rollout(env, seed)[1] for seed in range(1, 10))
     again, _ = rollout(env, 0)
     np.testing.assert_array_equal(first, again)
     fresh, _ = rollout(make_env(LIFT, max_steps=100), 0)
