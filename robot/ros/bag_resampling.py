@@ -11,7 +11,7 @@ import numpy as np
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.images import encode_for_store
-from robot.motion import make_action_space, make_kinematics
+from robot.motion import Kinematics, make_action_space, make_kinematics
 from robot.observation import StreamLimits
 from robot.record import tick_from_outside
 from robot.ros import topics
@@ -121,7 +121,7 @@ def resample(path: Path, store: EpisodeStore, station: StationSpec, names: Mappi
     return writer.close(EndReason.TIMEOUT).episode_id
 
 
-def _observed(station: StationSpec, kinematics: ArmKinematics, joints: Array) -> dict[str, Array]:
+def _observed(station: StationSpec, kinematics: Kinematics, joints: Array) -> dict[str, Array]:
     """Return the station's fields of joint positions and velocities, side by side."""
     position, velocity = np.split(joints, 2)
     values = {
