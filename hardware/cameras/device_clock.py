@@ -1,5 +1,6 @@
 """From a device's own clock to this machine's monotonic clock [ns] (robot_graph spec, section 8)."""
 
+import time
 from collections import deque
 
 from robot.types import NS_PER_S
@@ -43,6 +44,11 @@ class DeviceClock:
         """Return how late the last frame was against the quickest: so much may the next one catch up."""
         last_device_ns, last_host_ns = self._last or (0, 0)
         return last_host_ns - last_device_ns - self._differences[0][1] if self._differences else 0
+
+
+def wall_clock_at(now_ns: int) -> int:
+    """Return the wall-clock time that belongs to a monotonic time of just now."""
+    return time.time_ns() - (time.monotonic_ns() - now_ns)
 
 
 def from_wall_clock(wall_ns: int, wall_now_ns: int, now_ns: int) -> int:

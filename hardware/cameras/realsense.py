@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hardware.camera_drivers import options_of
-from hardware.cameras.device_clock import DeviceClock, from_wall_clock
+from hardware.cameras.device_clock import DeviceClock, from_wall_clock, wall_clock_at
 from hardware.cameras.process_camera import ProcessCamera
 from hardware.cameras.recovery import PROCESS, RENEW, REPLUG, RESET, RESTART, WAIT, Step
 from hardware.cameras.source import Opened, Picture
@@ -299,7 +299,7 @@ class RealSenseSource:
         domain, stamp_ns = frame.get_frame_timestamp_domain(), round(frame.get_timestamp() * NS_PER_MS)
         if domain == self._rs.timestamp_domain.hardware_clock:
             return self._clock.to_host(stamp_ns, now_ns)
-        taken_ns = from_wall_clock(stamp_ns, time.time_ns(), now_ns)
+        taken_ns = from_wall_clock(stamp_ns, wall_clock_at(now_ns), now_ns)
         if domain == self._rs.timestamp_domain.global_time:
             return taken_ns
         return taken_ns - round(0.5 * NS_PER_S / self._spec.rate_hz)

@@ -1,5 +1,6 @@
 """What camera drivers say before and while they connect: options, missing SDKs, devices that are not the station's."""
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from hardware.camera_drivers import camera_driver_names, make_camera
+from hardware.cameras.device_clock import wall_clock_at
 from hardware.cameras.realsense import RealSenseSource, load_sdk
 from hardware.cameras.uvc import ENVIRONMENT, UvcSource
 from hardware.stand_ins.moving_scene import FAR_MM, NEAR_MM, RED, color_image
@@ -69,11 +71,32 @@ def test_a_wrong_option_is_one_line_that_names_it(camera: CameraSpec, told: str)
     assert "\n" not in str(refused.value)
 
 
+MAKE = """
+import sys
+from hardware.camera_drivers import make_camera
+from robot.specs import CameraSpec
+pose = "front", "world", (0.0, 0.0, 1.0), (0.0, 0.0, 0.0), 45.0, 640, 480, 30.0
+camera = make_camera(CameraSpec(*pose, sys.argv[1], {"path": sys.argv[2]} if sys.argv[2] else {}, serial="1"))
+assert camera.features.shape == (480, 640, 3)
+assert "pyrealsense2" not in sys.modules
+"""
+CONNECT = f"{MAKE}camera.connect()\nprint(camera._life._child.pid, flush=True)\nsys.stdin.read()\n"
+
+
 def test_making_a_camera_loads_no_sdk() -> None:
-    make_camera(spec("realsense", "1"))
-    if "pyrealsense2" not in sys.modules:  # another test may have wanted it
-        return
-    assert find_spec("pyrealsense2") is not None
+    subprocess.run([sys.executable, "-c", MAKE, "realsense", ""], check=True, timeout=60)
+
+
+def test_a_capture_process_dies_with_its_parent_however_that_dies(video: Path) -> None:
+    words = [sys.executable, "-c", CONNECT, "uvc", str(video)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        assert Path(f"/proc/{child}").exists()
+        parent.kill()
+    deadline_s = time.monotonic() + 5.0
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < deadline_s, "the capture process is still there"
+        time.sleep(0.02)
 
 
 def test_without_the_sdk_one_error_names_the_extra_and_the_system_library(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +173,9 @@ def stamped(ms: float, domain: Any) -> Any:
 def test_stamps_follow_their_domain() -> None:
     rs = load_sdk()
     source = RealSenseSource(spec("realsense", "1"), rs)
-    now_ns, wall_ms = time.monotonic_ns(), time.time_ns() / 1e6
+    now_ns = time.monotonic_ns()
+    wall_ms = wall_clock_at(now_ns) / 1e6
+    time.sleep(0.03)  # what is done with a frame before its time is asked for must not move it
     domains = rs.timestamp_domain
     of_global = source._time_ns(stamped(wall_ms - 20.0, domains.global_time), now_ns)
     of_system = source._time_ns(stamped(wall_ms, domains.system_time), now_ns)
@@ -254,7 +279,7 @@ def test_what_a_camera_ignores_is_refused(video: Path, prop: str, got: float, to
         uvc_source(video, FakeV4l({getattr(cv2, prop): got}), exposure=120.0).start()
 
 
-@pytest.mark.parametrize(("age_ms", "is_believed"), [(12.0, True), (5e6, False), (-40.0, False)])
+@pytest.mark.parametrize(("age_ms", "is_believed"), [(12.0, True), (5e6, False), (-60_000.0, False)])
 def test_the_drivers_stamp_is_taken_where_it_is_of_the_monotonic_clock(
     video: Path, age_ms: float, is_believed: bool
 ) -> None:
@@ -263,9 +288,12 @@ def test_the_drivers_stamp_is_taken_where_it_is_of_the_monotonic_clock(
     stamp_ms = time.monotonic_ns() / 1e6 - age_ms
     source = uvc_source(video, FakeV4l({cv2.CAP_PROP_POS_MSEC: stamp_ms}))
     source.start()
+    before_ns = time.monotonic_ns()
     picture = source.grab(0.1)
-    expected_ns = stamp_ms * 1e6 if is_believed else time.monotonic_ns() - 5e8 / 30.0
-    assert abs(picture.time_ns - expected_ns) < 10e6
+    if is_believed:
+        assert picture.time_ns == pytest.approx(stamp_ms * 1e6, abs=1000)
+    else:
+        assert before_ns <= picture.time_ns + 5e8 / 30.0 + 1 <= time.monotonic_ns() + 2
     np.testing.assert_array_equal(picture.image[0, 300], RED)
 
 
