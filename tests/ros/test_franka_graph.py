@@ -57,15 +57,16 @@ def train_reacher(folder: Path) -> Path:
     size = state_size(shapes)
     policy = BehaviorCloning(
         spec,
-        BehaviorCloningConfig(action_horizon=HORIZON, execution_horizon=4, hidden=(64, 64)),
+        BehaviorCloningConfig(action_horizon=HORIZON, execution_horizon=4, hidden=(128, 128)),
         StateNormalizer(np.zeros(size), np.full(size, 0.3)),
         ActionLimits(MIDDLE, REACH),
     )
     initialize(policy.network, torch.Generator().manual_seed(0))
     rng, optimizer = np.random.default_rng(0), torch.optim.Adam(policy.network.parameters(), 3e-3)
-    for _ in range(400):
+    for _ in range(1500):
         tcp = rng.uniform(MIDDLE[:3] - REACH[:3], MIDDLE[:3] + REACH[:3], (128, 3))
-        states = np.concatenate([rng.normal(0, 0.05, (128, size - 3)), tcp], axis=1)
+        joints = rng.uniform(station.position_lower, station.position_upper, (128, 8))
+        states = np.concatenate([joints, rng.normal(0, 0.2, (128, 8)), tcp], axis=1)
         way = GOAL[:3] - tcp
         far = np.linalg.norm(way, axis=1, keepdims=True)[:, None]
         steps = STEP_M * np.arange(1, HORIZON + 1)[None, :, None]
@@ -77,7 +78,7 @@ def train_reacher(folder: Path) -> Path:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.01
+    assert loss.item() < 0.02
     path = folder / "reacher.safetensors"
     save_policy(path, policy)
     return path
