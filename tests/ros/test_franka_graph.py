@@ -148,6 +148,13 @@ def drive(graph: RunningGraph, seconds: float, speed_m_s: float) -> None:
         time.sleep(0.02)
 
 
+def stands(robot: FrankyProcess) -> bool:
+    """By its joints: franky-sim's own hold chatters about a joint at up to 0.1 rad/s without leaving its place."""
+    before = robot.state()["position"]
+    time.sleep(0.2)
+    return np.allclose(robot.state()["position"], before, atol=2e-3)
+
+
 def speed_of(robot: FrankyProcess) -> float:
     return float(np.abs(robot.state()["velocity"]).max())
 
@@ -183,7 +190,7 @@ def test_a_trained_policy_drives_a_person_takes_over_and_all_of_it_is_recorded(
     assert apart[taken] < apart[0] - 0.03, "the policy went towards its goal"
     assert np.diff(tcp[taken : taken + 20, 1]).sum() < -0.02, "the person led it away"
     assert recorded.info.task == "reach-by-hand"
-    assert speed_of(robot) < 0.05, "the graph is gone and the arm stands"
+    assert stands(robot), "the graph is gone and the arm stands"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
@@ -194,7 +201,7 @@ def test_the_arm_stands_when_its_own_process_is_gone(tmp_path: Path, robot: Fran
         graph.client.wait(lambda: speed_of(robot) > 0.05, 10.0, "a moving arm")
         os.kill(graph.processes["arm"].pid, number)
         time.sleep(0.3)
-        graph.client.wait(lambda: speed_of(robot) < 0.05, 2.0, "a standing arm")  # the robot is slow on a busy machine
+        graph.client.wait(lambda: stands(robot), 2.0, "a standing arm")  # the robot is slow on a busy machine
         stood = robot.state()["position"]
         time.sleep(0.5)
         assert np.allclose(robot.state()["position"], stood, atol=5e-3)
