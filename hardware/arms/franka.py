@@ -1,11 +1,10 @@
 """Franka arms (FR3) with the Franka Hand through franky-control: libfranka runs the 1 kHz loop, we move its reference.
 
 Commands become the reference of one joint impedance controller, with their velocity fed forward. Against franky-sim
-this lagged 25-35 ms; planning a new waypoint for every command (Ruckig) lagged 115-130 ms. The controller follows
-whatever it is given, so the speed limits are those of the arm process's filter, which come from the station file.
-
-Stiffness is that of Franka's joint impedance example; damping was raised until stopping from 0.5 rad/s did not swing
-back (measured on franky-sim: below 0.05 rad/s after 0.15 s, 27 ms lag at most; with the example's damping 0.38 s).
+this lagged 30 ms, and an arm told to stand at 0.5 rad/s was below 0.05 rad/s after 0.18 s; planning a new waypoint for
+every command (Ruckig) lagged 115-130 ms. The gains are somewhat below those of Franka's joint impedance example: with
+twice the damping an arm that was folded, and so of little inertia about joint 1, shook itself out of control. The
+controller follows whatever it is given, so the speed limits are those of the arm process's filter, from the station.
 
 The robot's own joint limits (from the description that it serves) are compared with the station's: a station may ask
 for a little less than the arm can, never for more.
@@ -32,6 +31,7 @@ Seven = tuple[float, float, float, float, float, float, float]
 JOINTS = 7
 POLL_S = 0.002
 LOST_S = 0.5  # without a new state the connection counts as lost; the arm process stops following after 3 periods
+NEWS_S = 0.02  # a reading waits for a new state: on a busy machine the thread that takes it may be late
 COMMAND_S = 0.08  # without a new command the reference stands still
 STOP_LEAD_S = 0.05  # an arm that is to stand is let roll so far, instead of being pulled back
 STOP_S = 2.0
@@ -50,8 +50,8 @@ class FrankaOptions:
 
     realtime: Literal["enforce", "ignore"] = "enforce"
     dynamics_factor: float = 0.05
-    stiffness_nm_rad: Seven = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
-    damping_nms_rad: Seven = (80.0, 90.0, 80.0, 70.0, 30.0, 25.0, 15.0)
+    stiffness_nm_rad: Seven = (400.0, 400.0, 400.0, 400.0, 250.0, 150.0, 50.0)
+    damping_nms_rad: Seven = (40.0, 45.0, 40.0, 35.0, 20.0, 15.0, 10.0)
     collision_torque_nm: float = 20.0
     collision_force_n: float = 30.0
 
@@ -91,7 +91,8 @@ class FrankaArm(DeviceLife):
         self._motion: Any = None  # the impedance controller, None before the first command
         self._hand = FrankaHand(station)
         self._snapshot: Snapshot | None = None
-        self._lost = ""
+        self._lost, self._returned = "", -1
+        self._news = threading.Condition()
         self._reference, self._velocity = np.zeros(JOINTS), np.zeros(JOINTS)
         self._commanded_s = 0.0
         self._lock = threading.RLock()
@@ -125,19 +126,23 @@ class FrankaArm(DeviceLife):
             thread.start()
 
     def read(self) -> JointReading:
+        """Return the newest measurement; where there is none since the last call, wait for one, at most 20 ms."""
         self.require()
+        with self._news:
+            self._news.wait_for(lambda: self._lost or self._newest().counter != self._returned, NEWS_S)
         self._check()
         said = self._newest()
-        position = np.append(said.position, self._hand.finger_m)
-        return JointReading(said.time_ns, said.counter, position, np.append(said.velocity, self._hand.speed_m_s))
+        self._returned = said.counter
+        velocity = np.append(said.velocity, self._hand.speed_m_s)
+        return JointReading(said.time_ns, said.counter, self._position(), velocity)
 
     def command(self, position: Array, velocity: Array) -> None:
         self.require(DeviceState.CONNECTED, DeviceState.ACTIVE, DeviceState.HOLDING)
         if self.mismatches:
             raise ActionRejected("this arm is not the one of the station file: " + "; ".join(self.mismatches))
-        measured = self.read().position
-        check_command(self._station, position, measured, is_first=self._motion is None)
+        self._check()
         self.require(DeviceState.CONNECTED, DeviceState.ACTIVE, DeviceState.HOLDING)
+        check_command(self._station, position, self._position(), is_first=self._motion is None)
         with self._lock:
             self._commanded_s = time.monotonic()
             self._reference, self._velocity = np.array(position[:JOINTS]), np.array(velocity[:JOINTS])
@@ -223,6 +228,9 @@ class FrankaArm(DeviceLife):
         while complaint(self._snapshot) and time.monotonic() < deadline_s:
             self._snapshot = take(self._robot.state)
 
+    def _position(self) -> Array:
+        return np.append(self._newest().position, self._hand.finger_m)
+
     def _newest(self) -> Snapshot:
         assert self._snapshot is not None, "connect first"
         return self._snapshot
@@ -258,10 +266,14 @@ class FrankaArm(DeviceLife):
             try:
                 said = take(robot.state)
             except Exception as error:  # as in command
-                self._lost = str(error)
+                with self._news:
+                    self._lost = str(error)
+                    self._news.notify_all()
                 return
             if said.counter != self._newest().counter:  # franky repeats the last state while none comes
-                self._snapshot = said
+                with self._news:
+                    self._snapshot = said
+                    self._news.notify_all()
 
     def _watch_commands(self, _: Any) -> None:
         """Let the arm stand when commands stop coming, also where the thread that sends them is frozen."""

@@ -16,6 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
+
+from hardware.stand_ins.franky_arm import FrankyProcess
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "launch").glob("*.launch.py"))
@@ -156,3 +159,24 @@ def test_the_death_of_a_required_process_ends_the_launch(tmp_path: Path) -> None
         assert "was required: shutting down launched system" in running.text
         assert running.text.count("process has finished cleanly") == 3, running.text  # arm, episode, health
         assert not running.session()
+
+
+@needs_launch
+@pytest.mark.ros
+@pytest.mark.slow
+def test_a_real_arm_stands_before_and_after_ctrl_c(tmp_path: Path) -> None:
+    pytest.importorskip("franky", reason="needs franky-control: pip install '.[franka]'")
+    pytest.importorskip("franky_sim", reason="needs franky-sim: pip install '.[franka-sim]'")
+    with FrankyProcess() as robot:
+        cell, arm = tmp_path / "cell.yaml", {"address": robot.greeting["address"], "options": {"realtime": "ignore"}}
+        cell.write_text(yaml.safe_dump({"like": "fr3", "name": "cell", "arm": arm}))
+        before = robot.state()["position"]
+        with launched(tmp_path / "log", "launch/hardware.launch.py", f"station:={cell}", "operator:=none") as running:
+            running.wait_for("process started with pid", count=4)  # arm, arbiter, episode, health
+            time.sleep(5.0)
+            assert "safety/reset" not in running.text, "nobody but a person releases it"
+            assert running.ctrl_c() == 0, running.text
+            assert running.text.count("process has finished cleanly") == 4, running.text
+            assert not running.session()
+        assert robot.state()["position"] == pytest.approx(before, abs=2e-3)
+        assert max(map(abs, robot.state()["velocity"])) < 0.01
