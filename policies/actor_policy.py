@@ -19,6 +19,7 @@ class ActorConfig:
 
     hidden: tuple[int, ...] = (256, 256)
     layer_norm: bool = False
+    activation: str = "relu"
 
 
 class ActorPolicy:
@@ -60,7 +61,7 @@ class ActorPolicy:
         config = ActorConfig(**{**content.config, "hidden": tuple(content.config["hidden"])})
         spec = content.spec
         sizes = state_size(spec.observation_shapes), len(spec.action_names) * spec.action_horizon
-        actor = SquashedGaussian(*sizes, config.hidden, layer_norm=config.layer_norm)
+        actor = SquashedGaussian(*sizes, config.hidden, layer_norm=config.layer_norm, activation=config.activation)
         check_tensors(dict(actor.state_dict()), content.tensors, "actor")
         actor.load_state_dict(content.tensors)
         return cls(

@@ -106,7 +106,7 @@ def train_actor(
         learner.actor,
         collector.states,
         collector.limits,
-        ActorConfig(learner.config.actor_hidden, learner.config.actor_layer_norm),
+        ActorConfig(learner.config.actor_hidden, learner.config.actor_layer_norm, learner.config.activation),
     )
     return train(
         source,

@@ -1,5 +1,6 @@
 """Decisions of one or several steps: exact rewards, ends, stored actions and the world behind them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from policies.data.demonstrations import Demonstrations
 from policies.data.trajectories import Trajectory
 from policies.decisions import DecisionCollector, Decisions
 from policies.evaluation import roll_out
+from policies.learners.sac import SACLearner
 from policies.normalization import ActionLimits, StateNormalizer
 from policies.online import OnlineConfig, OnlineSource, world_limits, world_states
 from policies.recipes import rlpd, sac
@@ -180,9 +182,20 @@ def test_sac_needs_neither_a_base_nor_demonstrations_and_its_policy_loads_alone(
     assert np.abs(chunk.actions).max() <= 1.0
 
 
-def test_a_learner_of_vectors_refuses_images(demonstrations: Demonstrations, tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_a_policy_acts_as_its_actor_did_with_any_activation(demonstrations: Demonstrations, tmp_path: Path) -> None:
+    run = Run(tmp_path, tensorboard=False)
+    config = replace(rlpd.PRESETS["debug"], activation="tanh", actor_layer_norm=True, env_steps=62, evaluate_every=0)
+    rlpd.finetune(BlockedPeg(), None, demonstrations, config, run, seed=0)
+    loaded = load_policy(run.policy_path)
+    learner = SACLearner(8, 3, config, seed=0)
+    learner.restore(read_tree(run.state_path)["learner"])
+    observation = BlockedPeg().reset(seed=1)[0]
+    state = torch.from_numpy(loaded.states.normalize(np.concatenate(list(observation.values()))))[None]
+    expected = learner.actor.mode(state).detach().numpy().astype(np.float64)
+    np.testing.assert_allclose(loaded.act(observation).actions, loaded.limits.denormalize(expected), atol=1e-6)
 
+
+def test_a_learner_of_vectors_refuses_images(demonstrations: Demonstrations, tmp_path: Path) -> None:
     shapes = {**demonstrations.observation_shapes, "image/wrist": (84, 84, 3)}
     seeing = replace(demonstrations, observation_shapes=shapes)
     with pytest.raises(CheckpointMismatch, match="image/wrist"):
