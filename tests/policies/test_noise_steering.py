@@ -1,5 +1,6 @@
 """DSRL end to end on small worlds: the noise MDP, what is stored, the probe, the policy that is left (DSRL spec)."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from policies.starts import evaluation_starts
 from policies.state_file import read_tree, tree_hash
 from policies.steerability import Steerability, probe, require_spread, require_success
 from policies.steerable import NOISE_GROUP, SteerablePolicy
+from robot.cli import main
 from robot.errors import CheckpointMismatch, ConfigError
 from tests.gates import two_gaps
 from tests.gates.two_gaps import OneGap, TwoGaps, TwoGapsExpert
@@ -337,3 +339,20 @@ def test_presets_state_the_released_settings_and_the_small_ones() -> None:
     assert (default.variant, default.box, default.utd_ratio, default.noise_critic_steps) == ("na", 1.5, 20, 10)
     assert (default.heads, default.activation, default.initial_temperature) == (2, "tanh", 1.0)
     assert dsrl.PRESETS["cpu_sac"].variant == "sac"
+
+
+@pytest.mark.usefixtures("small_world")
+def test_the_verb_steers_a_flow_policy_and_refuses_a_cloned_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["--env", "gates/blocked-peg", "--recipe", "dsrl", "--preset", "debug", "--base-preset", "debug"]
+    few = ["--demos", "4", "--eval-episodes", "2", "--curve-episodes", "1", "--json"]
+    assert main(["finetune", "--base", "flow", *words, *few, "--out", str(tmp_path / "run")]) == 0
+    result = json.loads(capsys.readouterr().out.strip().rpartition("\n")[2])
+    assert "steerability/spread" in (tmp_path / "run/metrics.jsonl").read_text()
+    assert result["gradient_updates"] > 0
+    assert [point[0] for point in result["curve"]] == [0, 80, 160]
+    assert main(["eval", "--env", "gates/blocked-peg", "--policy", str(result["policy"]), "--episodes", "2"]) == 0
+    data = ["--data", str(tmp_path / "run/demos.safetensors")]
+    assert main(["finetune", "--base", "bc", *words, *data, *few, "--out", str(tmp_path / "refused")]) != 0
+    assert "noise_spec is None" in "".join(capsys.readouterr())
