@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from hardware.arm_drivers import make_arm
-from hardware.real_time import BESIDE, ask_for_real_time
+from hardware.real_time import ask_for_real_time
 from robot.ros.arm_process import ArmNode
 from robot.ros.node import Diagnosis, NodeParameters, run_node
 
@@ -35,7 +35,6 @@ class HardwareArmNode(ArmNode[NodeParameters]):
 
 
 def main(args: Iterable[str] | None = None) -> int:
-    ask_for_real_time(BESIDE)  # before any thread is there, as threads inherit it
     return run_node(HardwareArmNode, args)
 
 

@@ -6,10 +6,11 @@ They make a servo loop less late on a busy machine. They make nothing safe: the 
 import ctypes
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 PRIORITY = 20  # of 1 to 99: above every ordinary thread, below the kernel's own interrupt threads at 50
-BESIDE = 10  # for threads beside it in one interpreter: who holds Python's lock must not wait for other programs either
 NICE = -10
 MCL_CURRENT, MCL_FUTURE = 1, 2  # of <sys/mman.h>
 
@@ -23,12 +24,13 @@ class RealTime:
     advice: str = ""
 
 
-def ask_for_real_time(priority: int = PRIORITY) -> RealTime:
+def ask_for_real_time() -> RealTime:
     """Ask for the calling thread: fixed priority, else a better nice value; and for the process: its memory locked.
 
-    Threads that the calling one starts afterwards have the same.
+    Threads and processes that the calling one starts afterwards are ordinary. Those of the middleware wait for shared
+    memory by spinning: at a fixed priority two of them keep two cores from whoever could end their wait.
     """
-    scheduling, locked = _schedule(priority), _lock_memory()
+    scheduling, locked = _schedule(), _lock_memory()
     wanted = []
     if scheduling != "fifo":
         wanted.append("rtprio 20")
@@ -38,9 +40,19 @@ def ask_for_real_time(priority: int = PRIORITY) -> RealTime:
     return RealTime(scheduling, locked, advice)
 
 
-def _schedule(priority: int) -> str:
+@contextmanager
+def own_scheduling() -> Iterator[None]:
+    """Leave the calling thread as it was scheduled before, whatever a vendor's SDK does to it."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))  # 0: this thread
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
+def _schedule() -> str:
+    try:  # 0: this thread
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
     except OSError:
         try:
             os.setpriority(os.PRIO_PROCESS, 0, NICE)

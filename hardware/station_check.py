@@ -33,16 +33,19 @@ def check_station(name: str, root: Path = ROOT) -> list[Finding]:
         root: of the file system that is looked at for devices and settings.
     """
     station = load_station(name)
-    found = [Finding("station", "ok", f"{station.name}: arm {station.arm.driver}, {len(station.cameras)} cameras")]
-    found += check_arm(station)
+    drivers = [side.arm.driver for side in station.sides]
+    found = [Finding("station", "ok", f"{station.name}: arm {', '.join(drivers)}, {len(station.cameras)} cameras")]
+    for side in station.sides:
+        found += check_arm(side)
     for camera in station.cameras:
         found += check_camera(camera)
-    if station.arm.driver in SERIAL_DRIVERS:
-        found += check_serial(station, root)
+    for side in station.sides:
+        if side.arm.driver in SERIAL_DRIVERS:
+            found += check_serial(side, root)
     if any(camera.driver == "realsense" for camera in station.cameras):
         found += check_usb(root)
     found += check_video(station, root)
-    if station.arm.driver != SIMULATED:
+    if not station.is_simulated:
         found += check_realtime(station, root)
     return found
 
@@ -160,7 +163,8 @@ def check_usb(root: Path = ROOT) -> list[Finding]:
 
 def check_realtime(station: StationSpec, root: Path = ROOT) -> list[Finding]:
     """What lets the servo thread keep its rate; a Franka arm stops by itself without it, others only jitter."""
-    needs = station.arm.driver == "franka" and station.arm.options.get("realtime", "enforce") == "enforce"
+    arms = [side.arm for side in station.sides]
+    needs = any(arm.driver == "franka" and arm.options.get("realtime", "enforce") == "enforce" for arm in arms)
     bad = "fail" if needs else "warn"
     found = []
     if read_setting("sys/kernel/realtime", root) == "1":

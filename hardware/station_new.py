@@ -71,8 +71,8 @@ def make(config: New) -> dict[str, Any]:
     if config.path.exists():
         raise ConfigError(f"{config.path} exists and is not overwritten: choose another name, or delete it first")
     base = load_station(config.like)
-    if base.arm.driver == "simulated":
-        real = [name for name in station_names() if load_station(name).arm.driver != "simulated"]
+    if base.is_simulated:
+        real = [name for name in station_names() if not load_station(name).is_simulated]
         raise ConfigError(f"{config.like} is a simulated station: --like takes a real one, {', '.join(real)} or yours")
     tree: dict[str, Any] = {"like": config.like, "name": config.path.stem, "arm": {"address": _address(config)}}
     if config.cameras:

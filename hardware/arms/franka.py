@@ -22,6 +22,7 @@ import numpy as np
 
 from hardware.arm_drivers import arm_options
 from hardware.grippers.franka_hand import FrankaHand
+from hardware.real_time import own_scheduling
 from robot.devices import DeviceLife, DeviceState, Features, JointReading, check_command
 from robot.errors import ActionRejected, ConfigError, DeviceDisconnected, DeviceNotFound, MissingDependency
 from robot.specs import StationSpec
@@ -342,13 +343,14 @@ def connect_robot(station: StationSpec, options: FrankaOptions) -> Any:
         ) from None
     config = franky.RealtimeConfig.Enforce if options.realtime == "enforce" else franky.RealtimeConfig.Ignore
     try:
-        return franky.Robot(
-            address,
-            relative_dynamics_factor=options.dynamics_factor,
-            default_torque_threshold=options.collision_torque_nm,
-            default_force_threshold=options.collision_force_n,
-            realtime_config=config,
-        )
+        with own_scheduling():  # libfranka gives its caller, and all it starts later, the highest priority there is
+            return franky.Robot(
+                address,
+                relative_dynamics_factor=options.dynamics_factor,
+                default_torque_threshold=options.collision_torque_nm,
+                default_force_threshold=options.collision_force_n,
+                realtime_config=config,
+            )
     except franky.IncompatibleVersionException as error:
         raise DeviceNotFound(
             f"the robot at {address} speaks another version of libfranka ({error}); "

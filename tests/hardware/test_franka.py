@@ -80,6 +80,12 @@ def speed_of(robot: FrankyProcess) -> float:
     return float(np.abs(robot.state()["velocity"]).max())
 
 
+def test_who_connects_keeps_its_scheduling(arm: Arm) -> None:
+    """libfranka gives the connecting thread the highest priority, and with it all that this process starts later."""
+    assert arm.state is not DeviceState.DISCONNECTED
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 def test_it_follows_a_200_hz_stream_with_a_small_lag(arm: Arm) -> None:
     asked, found = stream(arm, moved(arm, 0, 0.3), 2.0)
     lags = range(30)

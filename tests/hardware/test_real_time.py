@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from hardware import real_time
-from hardware.real_time import RealTime, ask_for_real_time
+from hardware.real_time import RealTime, ask_for_real_time, own_scheduling
 
 
 def in_a_thread(ask: Callable[[], RealTime]) -> tuple[RealTime, int]:
@@ -27,7 +27,7 @@ def refuse(*_: object) -> None:
 def test_what_is_told_is_what_the_thread_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(real_time, "_lock_memory", lambda: False)
     granted, policy = in_a_thread(ask_for_real_time)
-    assert (granted.scheduling == "fifo") == (policy == os.SCHED_FIFO)
+    assert (granted.scheduling == "fifo") == (policy & os.SCHED_FIFO == os.SCHED_FIFO)
     assert os.sched_getscheduler(0) == os.SCHED_OTHER, "the thread that did not ask is left alone"
     assert "memlock" in granted.advice
 
@@ -47,3 +47,24 @@ def test_a_limit_on_locked_memory_is_not_tried(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (65536, 65536))
     monkeypatch.setattr(real_time.ctypes, "CDLL", lambda *_, **__: pytest.fail("it was tried"))
     assert not real_time._lock_memory()
+
+
+def test_what_a_servo_thread_starts_is_ordinary() -> None:
+    """Spinning threads of the middleware at a fixed priority would keep the machine from everything else."""
+
+    def ask_and_start_another() -> RealTime:
+        granted = ask_for_real_time()
+        started.append(in_a_thread(lambda: granted)[1])
+        return granted
+
+    started: list[int] = []
+    in_a_thread(ask_and_start_another)
+    assert started == [os.SCHED_OTHER]
+
+
+def test_what_an_sdk_does_to_its_caller_is_taken_back() -> None:
+    def let_an_sdk_take_it() -> RealTime:
+        with own_scheduling():
+            return ask_for_real_time()
+
+    assert in_a_thread(let_an_sdk_take_it)[1] == os.SCHED_OTHER
