@@ -150,6 +150,7 @@ def test_when_commands_stop_it_stands_by_itself(robot: FrankyProcess, arm: Arm) 
     assert arm.state is DeviceState.HOLDING
     time.sleep(0.15)
     assert speed_of(robot) < STANDING_RAD_S
+    time.sleep(0.3)  # what is left of the swing
     where = arm.read().position
     time.sleep(0.3)
     assert np.allclose(arm.read().position, where, atol=5e-3)

@@ -243,6 +243,23 @@ def test_na_takes_demonstrations_in_units_of_the_decoder(base: SteerablePolicy, 
         replace(TINY, variant="sac", demo_fraction=0.5)
 
 
+@pytest.mark.parametrize(("apart", "share"), [(4.0, 1.0), (0.0, 0.0)])
+def test_the_probe_tells_two_groups_of_chunks_from_one(
+    base: SteerablePolicy, gaps: Demonstrations, monkeypatch: pytest.MonkeyPatch, apart: float, share: float
+) -> None:
+    """Chunks around two places, `apart` deviations from their middle, or around one."""
+    decoder = decoder_of(base)
+
+    def grouped(features: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        flat = noise.flatten(1)[:, : decoder.steps * decoder.width]
+        return flat + apart * torch.sign(flat[:, :1])
+
+    monkeypatch.setattr(NoiseDecoder, "__call__", lambda _, features, noise: grouped(features, noise))
+    features = torch.from_numpy(base.states.normalize(gaps.states))
+    actions = torch.from_numpy(base.actions.normalize(gaps.actions)).float()
+    assert probe(decoder, features, actions, seed=0).two_modes == pytest.approx(share, abs=0.1)
+
+
 def test_the_probe_refuses_a_base_without_noise_and_one_that_hardly_depends_on_it(
     base: SteerablePolicy, gaps: Demonstrations, tmp_path: Path
 ) -> None:
@@ -255,7 +272,6 @@ def test_the_probe_refuses_a_base_without_noise_and_one_that_hardly_depends_on_i
     actions = torch.from_numpy(base.actions.normalize(gaps.actions)).float()
     found = probe(decoder_of(base), features, actions, seed=0)
     assert found.spread > 0.2
-    assert found.two_modes > 0.1, "there are two gaps"
     deaf = probe(decoder_of(base, box=1e-3), features, actions, seed=0)
     assert deaf.spread < 0.05
     require_spread(found, 0.05)
