@@ -99,7 +99,7 @@ def settings(arm: str, profile: dict[str, Any]) -> DSRLConfig:
         "narrow_box": {"variant": "sac", "box": 0.5},
         "stochastic": {"variant": "sac"},
         "shuffled": {"variant": "sac"},
-        "no_reward": {"reward_scale": 0.0},
+        "no_reward": {"reward_scale": 0.0, "reward_bias": 0.0},  # a price per chunk alone would pay for ending it
         "lower_only": {"min_successes": 0},
     }
     return DSRLConfig(**(values | changes.get(arm, {})))
