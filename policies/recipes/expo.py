@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policies.checkpoint import save_policy
-from policies.choosing_policy import ChoosingPolicy, restore, sizes_of, steerable
+from policies.choosing_policy import restore, sizes_of, steerable
+from policies.choosing_training import train_choosing
 from policies.data.demonstrations import Demonstrations, Env
 from policies.decisions import refuse_images
 from policies.imitation_memory import ImitationMemory
@@ -26,7 +26,7 @@ from policies.learners.expo import EXPOBatch, EXPOLearner, EXPOLearnerConfig
 from policies.online import OnlineConfig, OnlineSource
 from policies.run import Run
 from policies.steerable import SteerablePolicy
-from policies.training import LoopState, train
+from policies.training import LoopState
 from robot.policy import Policy
 
 __all__ = ["PRESETS", "EXPOConfig", "EXPOSource", "finetune", "restore"]
@@ -150,17 +150,4 @@ def finetune(
     source = EXPOSource(env, own, demonstrations, config, seed=seed)
     steps = config.decision_steps
     learner = EXPOLearner(own, sizes_of(own, steps), steps, config, rows=source.rows_kept, seed=seed)
-    source.forget = learner.cache.forget
-    source.explore = lambda: learner.base_decision(source.state_now())
-    source.act = lambda: learner.act(source.state_now())
-    policy = ChoosingPolicy("expo", learner.base, learner.choice)
-    return train(
-        source,
-        learner,
-        config.loop(),
-        run,
-        write_policy=lambda path, step: save_policy(path, policy, env_steps=step),
-        evaluate=evaluate,
-        stop_after=stop_after,
-        title="expo",
-    )
+    return train_choosing("expo", source, learner, run, evaluate=evaluate, stop_after=stop_after)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policies.checkpoint import save_policy
-from policies.choosing_policy import ChoosingPolicy, restore, sizes_of, steerable
+from policies.choosing_policy import restore, sizes_of, steerable
+from policies.choosing_training import train_choosing
 from policies.data.demonstrations import Demonstrations, Env
 from policies.decisions import refuse_images
 from policies.learners.ibrl import IBRLLearner, IBRLLearnerConfig
 from policies.online import OnlineConfig, OnlineSource
 from policies.run import Run
-from policies.training import LoopState, train
+from policies.training import LoopState
 from robot.policy import Policy
 
 __all__ = ["PRESETS", "IBRLConfig", "finetune", "restore"]
@@ -98,17 +98,4 @@ def finetune(
         demonstrations=demonstrations,
     )
     learner = IBRLLearner(own, sizes_of(own, steps), steps, config, rows=source.rows_kept, seed=seed)
-    source.forget = learner.cache.forget
-    source.explore = lambda: learner.base_decision(source.state_now())
-    source.act = lambda: learner.act(source.state_now())
-    policy = ChoosingPolicy("ibrl", own, learner.choice)
-    return train(
-        source,
-        learner,
-        config.loop(),
-        run,
-        write_policy=lambda path, step: save_policy(path, policy, env_steps=step),
-        evaluate=evaluate,
-        stop_after=stop_after,
-        title="ibrl",
-    )
+    return train_choosing("ibrl", source, learner, run, evaluate=evaluate, stop_after=stop_after)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policies.checkpoint import save_policy
-from policies.choosing_policy import ChoosingPolicy, restore, sizes_of, steerable
+from policies.choosing_policy import restore, sizes_of, steerable
+from policies.choosing_training import train_choosing
 from policies.data.demonstrations import Demonstrations, Env
 from policies.decisions import refuse_images
 from policies.imitation_memory import ImitationMemory
@@ -23,7 +23,7 @@ from policies.learners.pa_rl import PARLBatch, PARLLearner, PARLLearnerConfig
 from policies.online import OnlineConfig, OnlineSource
 from policies.run import Run
 from policies.steerable import SteerablePolicy
-from policies.training import LoopState, train
+from policies.training import LoopState
 from robot.policy import Policy
 
 __all__ = ["PRESETS", "PARLConfig", "PARLSource", "finetune", "restore"]
@@ -174,17 +174,4 @@ def finetune(
     refuse_images(own.spec.observation_shapes, "pa_rl")
     source = PARLSource(env, own, demonstrations, config, seed=seed)
     learner = PARLLearner(own, sizes_of(own, steps), steps, config, rows=source.rows_kept, seed=seed)
-    source.explore = lambda: learner.base_decision(source.state_now())
-    source.act = lambda: learner.act(source.state_now())
-    source.forget = learner.cache.forget
-    policy = ChoosingPolicy("pa_rl", learner.base, learner.choice)
-    return train(
-        source,
-        learner,
-        config.loop(),
-        run,
-        write_policy=lambda path, step: save_policy(path, policy, env_steps=step),
-        evaluate=evaluate,
-        stop_after=stop_after,
-        title="pa_rl",
-    )
+    return train_choosing("pa_rl", source, learner, run, evaluate=evaluate, stop_after=stop_after)
