@@ -66,10 +66,15 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Many tests time real processes: what failed is run once more by itself, and has to pass then.
+# First what may share the machine, a core each; then what keeps time or drives a device, one by one. Many of those time
+# real processes: what failed is run once more by itself, and has to pass then.
+PYTEST := $(BIN)/python -m pytest
 pytest: install browser
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) || { echo "once more, what failed:"; \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures=none $(PYTEST_ARGS); }
+	@status=0; \
+	OMP_NUM_THREADS=1 $(PYTEST) -m "not alone" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS) || [ $$? = 5 ] || status=1; \
+	$(PYTEST) -m alone $(PYTEST_ARGS) || [ $$? = 5 ] || status=1; \
+	[ $$status = 0 ] || { echo "once more, what failed:"; \
+		$(PYTEST) --last-failed --last-failed-no-failures=none $(PYTEST_ARGS); }
 
 gates: install
 	$(BIN)/python benchmarks/gates.py --budget-min $(BUDGET_MIN)

@@ -3,11 +3,14 @@
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+# Folders whose tests start processes that keep time, or drive a device: one of them at a time, with both cores.
+ALONE = {"conformance", "hardware", "launch", "operator", "ros"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -27,8 +30,14 @@ NEEDS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what needs something this machine does not have."""
+    """Mark what must run alone; skip, with the reason, what needs something this machine does not have."""
+    tests = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
+        if folder in ALONE or any(map(item.get_closest_marker, ("ros", "browser"))):
+            item.add_marker(pytest.mark.alone)
     for marker, (is_met, reason) in NEEDS.items():
         needing = [item for item in items if item.get_closest_marker(marker)]
         if needing and not is_met():
