@@ -4,7 +4,7 @@ Candidates are decisions in the base's own normalised units (`policies.decisions
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -48,6 +48,12 @@ class ChoiceConfig:
             raise ConfigError(
                 f"subset {self.subset} must lie in 0..heads ({self.heads}), edit_scale {self.edit_scale} in (0, 2]"
             )
+
+    @classmethod
+    def of(cls, settings: Any, **more: Any) -> "ChoiceConfig":
+        """Pick what a learner's settings say under the same names; `more` says the rest, and otherwise."""
+        named = {field.name: getattr(settings, field.name) for field in fields(cls) if hasattr(settings, field.name)}
+        return cls(**(named | more))
 
     def make_critic(self, state: int, action: int) -> CriticEnsemble:
         outputs = make_head(self.head, self.value_low, self.value_high, self.bins).outputs

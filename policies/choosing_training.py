@@ -2,31 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-from torch import Tensor
-
-from policies.action_choice import ActionChoice
-from policies.checkpoint import save_policy
 from policies.choosing_policy import ChoosingPolicy
+from policies.learners.choosing import ChoosingLearner
 from policies.online import OnlineSource
+from policies.recipe_training import train_recipe
 from policies.run import Run
-from policies.sample_cache import SampleCache
-from policies.steerable import SteerablePolicy
-from policies.training import Learner, LoopState, train
-
-
-class ChoosingLearner(Learner, Protocol):
-    """A learner whose policy chooses among samples of a base."""
-
-    base: SteerablePolicy
-    choice: ActionChoice
-    cache: SampleCache
-
-    def act(self, state: Tensor) -> np.ndarray: ...
-
-    def base_decision(self, state: Tensor) -> np.ndarray: ...
+from policies.training import LoopState
 
 
 def train_choosing(
@@ -43,13 +26,4 @@ def train_choosing(
     source.explore = lambda: learner.base_decision(source.state_now())
     source.act = lambda: learner.act(source.state_now())
     policy = ChoosingPolicy(kind, learner.base, learner.choice)
-    return train(
-        source,
-        learner,
-        source.config.loop(),
-        run,
-        write_policy=lambda path, step: save_policy(path, policy, env_steps=step),
-        evaluate=evaluate,
-        stop_after=stop_after,
-        title=kind,
-    )
+    return train_recipe(kind, source, learner, policy, run, evaluate=evaluate, stop_after=stop_after)

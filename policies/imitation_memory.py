@@ -10,6 +10,7 @@ from policies.data.chunks import ChunkBatch, cut_chunks
 from policies.data.trajectories import Trajectory
 from policies.normalization import ActionLimits, StateNormalizer
 from policies.replay import Replay, sample_mixed
+from policies.steerable import SteerablePolicy
 
 
 class ImitationMemory:
@@ -25,6 +26,11 @@ class ImitationMemory:
         self.online = Replay(layout, capacity)
         for trajectory in demos:
             self._add(self.demos, trajectory)
+
+    @classmethod
+    def beside(cls, base: SteerablePolicy, demos: list[Trajectory], capacity: int) -> "ImitationMemory":
+        """Return a memory of what this base can imitate: chunks of its length, in its units."""
+        return cls(demos, base.states, base.actions, horizon=base.spec.action_horizon, capacity=capacity)
 
     def add(self, trajectory: Trajectory) -> None:
         """Remember an episode made online, a failed one included."""

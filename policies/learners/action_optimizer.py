@@ -47,6 +47,10 @@ class Candidates:
         """Return the actions (batch, action) of given indices (batch,)."""
         return self.actions[torch.arange(len(index)), index]
 
+    def best_origin(self) -> Tensor:
+        """Return which given candidate the most valued action comes from, shape (batch,)."""
+        return self.origin.gather(1, self.values.argmax(dim=1, keepdim=True)).squeeze(1)
+
     def edited_share(self) -> Tensor:
         """Return the share of states whose best action is an edited one."""
         return (self.values.argmax(dim=1) >= self.values.shape[1] - self.edited).float().mean()

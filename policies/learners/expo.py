@@ -9,23 +9,19 @@ The average of the base's weights acts, the live ones answer in the target. log 
 the scaled edit (`entropy_target`), where the paper's code scales one of them only.
 """
 
-from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from policies.action_choice import ActionChoice, ChoiceConfig, base_chunks, decisions_of
+from policies.action_choice import ChoiceConfig
 from policies.data.chunks import ChunkBatch
-from policies.learners.sac import Critics, EntropyActor, Transitions
-from policies.learners.squashed_gaussian import SquashedGaussian
+from policies.learners.choosing import ChoosingLearner, trainable, with_network
+from policies.learners.sac import EntropyActor, Transitions
 from policies.learners.supervised import SEEDS, SupervisedLearner
 from policies.learners.temperature import entropy_target, scaled_log_prob
 from policies.network import seeded
-from policies.sample_cache import SampleCache
 from policies.steerable import SteerablePolicy
 
 
@@ -59,23 +55,7 @@ class EXPOLearnerConfig:
 
     def choice(self, steps: int) -> ChoiceConfig:
         """Return how the policy on the fly chooses: every sample and an edit of each."""
-        return ChoiceConfig(
-            samples=self.samples,
-            keep=self.samples,
-            actor="edit",
-            edit_scale=self.edit_scale,
-            subset=self.subset,
-            decision_steps=steps,
-            actor_hidden=self.actor_hidden,
-            actor_dropout=self.actor_dropout,
-            critic_hidden=self.critic_hidden,
-            heads=self.heads,
-            layer_norm=self.layer_norm,
-            head=self.head,
-            value_low=self.value_low,
-            value_high=self.value_high,
-            bins=self.bins,
-        )
+        return ChoiceConfig.of(self, keep=self.samples, actor="edit", decision_steps=steps)
 
 
 @dataclass(frozen=True)
@@ -86,22 +66,7 @@ class EXPOBatch:
     imitation: ChunkBatch
 
 
-def trainable(base: SteerablePolicy, learning_rate: float, average_power: float) -> SteerablePolicy:
-    """Return a copy of the base that is trained at a constant rate on this machine's processor."""
-    config = replace(
-        base.config,
-        learning_rate=learning_rate,
-        warmup_steps=0,
-        cosine=False,
-        average_power=average_power,
-        device="cpu",
-        compiled=False,
-        precision="float32",
-    )
-    return type(base)(base.spec, config, base.states, base.actions, deepcopy(base.network))
-
-
-class EXPOLearner:
+class EXPOLearner(ChoosingLearner):
     """Base, edit, critics and temperature."""
 
     def __init__(
@@ -114,64 +79,29 @@ class EXPOLearner:
         rows: int,
         seed: int,
     ) -> None:
-        self.config, self.sizes = config, sizes
-        self.generator = torch.Generator().manual_seed(seed)
+        self.config = config
         self.imitation = SupervisedLearner(trainable(base, config.base_learning_rate, config.base_average_power), seed)
-        # What is saved is the base as it was configured, with the averaged weights.
-        self.base = type(base)(base.spec, base.config, base.states, base.actions, self.imitation.policy.network)
-        choice = config.choice(steps)
-        actor = choice.make_actor(*sizes)
-        assert actor is not None
-        self.actor: SquashedGaussian = actor
-        self.actor.initialize(self.generator)
-        self.critics = Critics(*sizes, config, self.generator)
-        self.choice = ActionChoice(choice, self.critics.target, self.actor)
-        count = config.samples if base.noise_spec is not None else 1
-        self.cache = SampleCache(rows, count, sizes[1])
+        averaged = with_network(base, self.imitation.policy.network)  # the averaged weights propose
+        super().__init__(averaged, sizes, config.choice(steps), config, ranked_by="target", rows=rows, seed=seed)
         target = entropy_target(sizes[1], config.entropy_per_dimension, config.edit_scale)
         self.entropic = EntropyActor(self.actor, target, config)
         self.temperature = self.entropic.temperature
-
-    @torch.no_grad()
-    def act(self, state: Tensor) -> np.ndarray:
-        """Choose a decision for one state (1, state): the averaged base proposes."""
-        return self.choice(self.base.network, state, self.generator).best()[0].numpy()
-
-    @torch.no_grad()
-    def base_decision(self, state: Tensor) -> np.ndarray:
-        """Return one sample of the averaged base for one state (1, state): what the warm-up executes."""
-        chunk = base_chunks(self.base.network, state, 1, self.generator)[0, 0]
-        return decisions_of(chunk, self.choice.config.decision_steps).numpy()
 
     def update(self, batch: EXPOBatch) -> dict[str, Tensor]:
         """Update the critics on each slice, then the base, the edit and the temperature on the last one."""
         metrics: dict[str, Tensor] = {}
         slices = batch.transitions.slices(self.config.utd_ratio)
         for part in slices:
-            target, chosen = self.target(part)
-            metrics = self.critics.regress(part, target) | chosen
+            target, found = self.target(part)
+            metrics = self.critics.regress(part, target) | {"choice/edited_share": found.edited_share()}
         metrics |= {"base/loss": self.imitation.update(batch.imitation)["loss"]}
         return metrics | self.update_edit(slices[-1])
 
-    @torch.no_grad()
-    def target(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return y (batch,): one random pair of target heads chooses the next action, another one values it."""
-        found = self.choice.among(batch.next_state, self.next_samples(batch), self.generator)
-        value = self.critics.pessimistic(batch.next_state, found.best())
-        return torch.addcmul(batch.reward, batch.discount, value), {"choice/edited_share": found.edited_share()}
-
     def next_samples(self, batch: Transitions) -> Tensor:
         """Return samples (batch, samples, decision) of the live base at the next states, fresh every `sample_every`."""
-        assert batch.key is not None
-
-        def draw(states: Tensor) -> Tensor:
-            chunks = base_chunks(self.imitation.live, states, self.config.samples, self.generator)
-            return decisions_of(chunks, self.choice.config.decision_steps)
-
         if self.config.sample_every == 1:
-            return draw(batch.next_state)
-        version = self.imitation.updates // self.config.sample_every
-        return self.cache.get(batch.key.long(), batch.next_state, version, draw)
+            return self.draw(self.imitation.live, batch.next_state)
+        return self.kept_samples(batch, self.imitation.live, self.imitation.updates // self.config.sample_every)
 
     def update_edit(self, batch: Transitions) -> dict[str, Tensor]:
         """Make one update of the edit and of the temperature at the batch's stored actions."""
@@ -183,11 +113,5 @@ class EXPOLearner:
         loss = (self.temperature() * log_prob - self.critics.actor_value(batch.state, action)).mean()
         return self.entropic.step(loss, log_prob) | {"edit/size": edit.detach().abs().mean()}
 
-    def state(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name).state() for name in ("critics", "entropic", "imitation", "cache")}
-        return parts | {"generator": self.generator.get_state()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.generator.set_state(state["generator"])
-        for name in ("critics", "entropic", "imitation", "cache"):
-            getattr(self, name).restore(state[name])
+    def parts(self) -> dict[str, Any]:
+        return super().parts() | {"entropic": self.entropic, "imitation": self.imitation}

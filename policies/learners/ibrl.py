@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.action_choice import ActionChoice, ChoiceConfig, base_chunks, decisions_of
+from policies.action_choice import ChoiceConfig
+from policies.learners.choosing import ChoosingLearner
 from policies.learners.critics import random_subset
-from policies.learners.sac import Critics, Transitions, adam
-from policies.learners.squashed_gaussian import SquashedGaussian
+from policies.learners.sac import Transitions, adam
 from policies.learners.supervised import SEEDS
 from policies.network import seeded
-from policies.sample_cache import SampleCache
 from policies.steerable import SteerablePolicy
 from robot.errors import ConfigError
 
@@ -57,25 +56,10 @@ class IBRLLearnerConfig:
 
     def choice(self, steps: int) -> ChoiceConfig:
         """Return how the two actions are held against each other."""
-        return ChoiceConfig(
-            samples=2,
-            keep=2,
-            actor="candidate",
-            subset=self.subset,
-            decision_steps=steps,
-            actor_hidden=self.actor_hidden,
-            actor_dropout=self.actor_dropout,
-            critic_hidden=self.critic_hidden,
-            heads=self.heads,
-            layer_norm=self.layer_norm,
-            head=self.head,
-            value_low=self.value_low,
-            value_high=self.value_high,
-            bins=self.bins,
-        )
+        return ChoiceConfig.of(self, samples=2, keep=2, actor="candidate", decision_steps=steps)
 
 
-class IBRLLearner:
+class IBRLLearner(ChoosingLearner):
     """Frozen base, actor and critics."""
 
     def __init__(
@@ -88,16 +72,8 @@ class IBRLLearner:
         rows: int,
         seed: int,
     ) -> None:
-        self.config, self.base, self.steps = config, base, steps
-        self.generator = torch.Generator().manual_seed(seed)
-        choice = config.choice(steps)
-        actor = choice.make_actor(*sizes)
-        assert actor is not None
-        self.actor: SquashedGaussian = actor
-        self.actor.initialize(self.generator)
-        self.critics = Critics(*sizes, config, self.generator)
-        self.choice = ActionChoice(choice, self.critics.target, self.actor)
-        self.cache = SampleCache(rows, 1, sizes[1])
+        self.config = config
+        super().__init__(base, sizes, config.choice(steps), config, ranked_by="target", rows=rows, seed=seed)
         self._parameters = list(self.actor.parameters())
         self.actor_optimizer = adam(self._parameters, config.actor_learning_rate)
 
@@ -110,29 +86,15 @@ class IBRLLearner:
         noise = self.config.sigma * torch.randn(action.shape, generator=self.generator)
         return (action + noise).clamp(-1.0, 1.0)[0].numpy()
 
-    @torch.no_grad()
-    def base_decision(self, state: Tensor) -> np.ndarray:
-        """Return the base's decision for one state (1, state): what the warm-up executes."""
-        return self._draw(state)[0, 0].numpy()
-
-    def _draw(self, states: Tensor) -> Tensor:
-        return decisions_of(base_chunks(self.base.network, states, 1, self.generator), self.steps)
-
     def update(self, batch: Transitions) -> dict[str, Tensor]:
         """Update the critics on each slice, then the actor on the last one."""
         metrics: dict[str, Tensor] = {}
         slices = batch.slices(self.config.utd_ratio)
         for part in slices:
-            metrics = self.critics.regress(part, self.target(part))
+            target, found = self.target(part)
+            is_own = found.best_origin() == 1
+            metrics = self.critics.regress(part, target) | {"choice/actor_share": is_own.float().mean()}
         return metrics | self.update_actor(slices[-1])
-
-    @torch.no_grad()
-    def target(self, batch: Transitions) -> Tensor:
-        """Return y, shape (batch,)."""
-        assert batch.key is not None
-        base = self.cache.get(batch.key.long(), batch.next_state, 0, self._draw)
-        action = self.choice.among(batch.next_state, base, self.generator).best()
-        return torch.addcmul(batch.reward, batch.discount, self.critics.pessimistic(batch.next_state, action))
 
     def update_actor(self, batch: Transitions) -> dict[str, Tensor]:
         """Climb the minimum of a random pair of live heads at the actor's own action, dropout on."""
@@ -147,13 +109,11 @@ class IBRLLearner:
         return {"actor/loss": loss.detach()}
 
     def state(self) -> dict[str, Any]:
-        modules = {name: getattr(self, name).state_dict() for name in ("actor", "actor_optimizer")}
-        parts = {name: getattr(self, name).state() for name in ("critics", "cache")}
-        return modules | parts | {"generator": self.generator.get_state()}
+        return super().state() | {name: getattr(self, name).state_dict() for name in self._MODULES}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.generator.set_state(state["generator"])
-        for name in ("critics", "cache"):
-            getattr(self, name).restore(state[name])
-        for name in ("actor", "actor_optimizer"):
+        super().restore(state)
+        for name in self._MODULES:
             getattr(self, name).load_state_dict(deepcopy(state[name]))
+
+    _MODULES = ("actor", "actor_optimizer")

@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from policies.action_choice import ActionChoice, ChoiceConfig, base_chunks, decisions_of
+from policies.action_choice import ChoiceConfig, base_chunks, decisions_of
 from policies.data.chunks import ChunkBatch
+from policies.learners.choosing import ChoosingLearner, trainable, with_network
 from policies.learners.conservative import Contrast, conservative_gap, joined, random_contrast
-from policies.learners.expo import trainable
-from policies.learners.sac import Critics, Transitions
+from policies.learners.sac import Transitions
 from policies.learners.supervised import SupervisedLearner
-from policies.sample_cache import SampleCache
 from policies.steerable import SteerablePolicy
 
 
@@ -51,21 +49,7 @@ class PARLLearnerConfig:
 
     def choice(self, steps: int) -> ChoiceConfig:
         """Return how actions are optimised."""
-        return ChoiceConfig(
-            samples=self.samples,
-            keep=self.keep,
-            grad_steps=self.grad_steps,
-            step_size=self.step_size,
-            subset=0,
-            decision_steps=steps,
-            critic_hidden=self.critic_hidden,
-            heads=self.heads,
-            layer_norm=self.layer_norm,
-            head=self.head,
-            value_low=self.value_low,
-            value_high=self.value_high,
-            bins=self.bins,
-        )
+        return ChoiceConfig.of(self, subset=0, decision_steps=steps)
 
 
 @dataclass(frozen=True)
@@ -78,7 +62,7 @@ class PARLBatch:
     ends_distillation: bool = False
 
 
-class PARLLearner:
+class PARLLearner(ChoosingLearner):
     """Critics and base. `version` counts the rounds of distillation, and tells cached base samples apart."""
 
     def __init__(
@@ -91,25 +75,11 @@ class PARLLearner:
         rows: int,
         seed: int,
     ) -> None:
-        self.config, self.sizes, self.steps = config, sizes, steps
-        self.generator = torch.Generator().manual_seed(seed)
+        self.config = config
         self.imitation = SupervisedLearner(trainable(base, config.base_learning_rate, 0.0), seed)
-        self.base = type(base)(base.spec, base.config, base.states, base.actions, self.imitation.policy.network)
-        self.critics = Critics(*sizes, config, self.generator)
-        self.choice = ActionChoice(config.choice(steps), self.critics.live, None)
-        count = config.samples if base.noise_spec is not None else 1
-        self.cache = SampleCache(rows, count, sizes[1])
+        own = with_network(base, self.imitation.policy.network)
+        super().__init__(own, sizes, config.choice(steps), config, ranked_by="live", rows=rows, seed=seed)
         self.version, self.is_online = 0, False
-
-    @torch.no_grad()
-    def act(self, state: Tensor) -> np.ndarray:
-        """Return the best optimised action for one state (1, state)."""
-        return self.choice(self.base.network, state, self.generator).best()[0].numpy()
-
-    @torch.no_grad()
-    def base_decision(self, state: Tensor) -> np.ndarray:
-        """Return one sample of the base for one state (1, state): what the warm-up executes."""
-        return decisions_of(base_chunks(self.base.network, state, 1, self.generator)[0, 0], self.steps).numpy()
 
     def update(self, batch: PARLBatch) -> dict[str, Tensor]:
         """Update the critics or the base, whichever the batch is for."""
@@ -120,7 +90,7 @@ class PARLLearner:
             return self.distill(batch.imitation, ends=batch.ends_distillation)
         assert batch.transitions is not None
         extra = self.gap(batch.transitions) if batch.is_offline else 0.0
-        metrics = self.critics.regress(batch.transitions, self.target(batch.transitions), extra)
+        metrics = self.critics.regress(batch.transitions, self.target(batch.transitions)[0], extra)
         return metrics | {
             "base/version": torch.tensor(float(self.version)),
             "cache/drawn": torch.tensor(self.cache.drawn),
@@ -128,25 +98,13 @@ class PARLLearner:
 
     def next_samples(self, batch: Transitions) -> Tensor:
         """Return base samples (batch, samples, decision) at the next states, drawn by the present base."""
-        assert batch.key is not None
-
-        def draw(states: Tensor) -> Tensor:
-            chunks = base_chunks(self.base.network, states, self.config.samples, self.generator)
-            return decisions_of(chunks, self.steps)
-
-        return self.cache.get(batch.key.long(), batch.next_state, self.version, draw)
-
-    def target(self, batch: Transitions) -> Tensor:
-        """Return y, shape (batch,), with the best optimised action at the next state."""
-        action = self.choice.among(batch.next_state, self.next_samples(batch), self.generator).best()
-        value = self.critics.pessimistic(batch.next_state, action)
-        return torch.addcmul(batch.reward, batch.discount, value)
+        return self.kept_samples(batch, self.base.network, self.version)
 
     def gap(self, batch: Transitions) -> Tensor:
         """Return Cal-QL's weighted gap between random and base actions and the stored one."""
         count = self.config.contrast_samples
         random = random_contrast(len(batch), count, self.sizes[1], self.generator)
-        own = decisions_of(base_chunks(self.base.network, batch.state, count, self.generator), self.steps)
+        own = self.draw(self.base.network, batch.state, count)
         shape = own.shape[:2]
         # A base of any family has no density to weigh by: its samples count like random ones.
         from_base = Contrast(own, random.log_prob[:, : shape[1]], torch.ones(shape[1], dtype=torch.bool))
@@ -172,13 +130,12 @@ class PARLLearner:
         mask = torch.where(is_stored[:, None, None], batch.mask, torch.ones_like(batch.mask))
         return ChunkBatch(batch.states, whole, mask)
 
+    def parts(self) -> dict[str, Any]:
+        return super().parts() | {"imitation": self.imitation}
+
     def state(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name).state() for name in ("critics", "imitation", "cache")}
-        own = {"generator": self.generator.get_state(), "version": self.version, "is_online": self.is_online}
-        return parts | own
+        return super().state() | {"version": self.version, "is_online": self.is_online}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.generator.set_state(state["generator"])
+        super().restore(state)
         self.version, self.is_online = state["version"], state["is_online"]
-        for name in ("critics", "imitation", "cache"):
-            getattr(self, name).restore(state[name])

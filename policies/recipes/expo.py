@@ -94,13 +94,7 @@ class EXPOSource(OnlineSource):
     def __init__(
         self, env: Env, base: SteerablePolicy, demonstrations: Demonstrations, config: EXPOConfig, *, seed: int
     ) -> None:
-        self.memory = ImitationMemory(
-            demonstrations.trajectories,
-            base.states,
-            base.actions,
-            horizon=base.spec.action_horizon,
-            capacity=config.replay_capacity,
-        )
+        self.memory = ImitationMemory.beside(base, demonstrations.trajectories, config.replay_capacity)
         self.imitation_batch = config.imitation_batch
         super().__init__(
             env,

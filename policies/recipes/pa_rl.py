@@ -95,13 +95,7 @@ class PARLSource(OnlineSource):
         self, env: Env, base: SteerablePolicy, demonstrations: Demonstrations, config: PARLConfig, *, seed: int
     ) -> None:
         self.settings = config
-        self.memory = ImitationMemory(
-            demonstrations.trajectories,
-            base.states,
-            base.actions,
-            horizon=base.spec.action_horizon,
-            capacity=config.replay_capacity,
-        )
+        self.memory = ImitationMemory.beside(base, demonstrations.trajectories, config.replay_capacity)
         self._offline_left, self._distillations_left, self._critic_left = config.critic_pretraining, 0, 0
         super().__init__(
             env,

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from policies.actor_policy import ActorConfig, ActorPolicy
-from policies.checkpoint import save_policy
 from policies.data.demonstrations import Demonstrations, Env, interface_of
 from policies.decisions import refuse_images
 from policies.learners.sac import SACLearner, SACLearnerConfig
 from policies.normalization import StateNormalizer
 from policies.online import OnlineConfig, OnlineSource, world_limits, world_states
+from policies.recipe_training import train_recipe
 from policies.run import Run
-from policies.training import LoopState, train
+from policies.training import LoopState
 from robot.policy import PolicySpec
 
 NEEDS_BASE = False
@@ -98,26 +98,17 @@ def train_actor(
     stop_after: int | None,
 ) -> LoopState:
     """Let the learner's actor explore in the source's world and learn from it; evaluated without noise."""
-    collector, config = source.collector, source.config
+    collector = source.collector
     source.act = lambda: learner.act(source.state_now())
     policy = ActorPolicy(
         kind,
-        actor_spec(collector.env, collector.shapes, config.decision_steps),
+        actor_spec(collector.env, collector.shapes, source.config.decision_steps),
         learner.actor,
         collector.states,
         collector.limits,
         ActorConfig(learner.config.actor_hidden, learner.config.actor_layer_norm, learner.config.activation),
     )
-    return train(
-        source,
-        learner,
-        config.loop(),
-        run,
-        write_policy=lambda path, step: save_policy(path, policy, env_steps=step),
-        evaluate=evaluate,
-        stop_after=stop_after,
-        title=kind,
-    )
+    return train_recipe(kind, source, learner, policy, run, evaluate=evaluate, stop_after=stop_after)
 
 
 def actor_spec(env: Env, shapes: Any, steps: int) -> PolicySpec:

@@ -102,7 +102,7 @@ def test_trap_12_the_average_acts_and_the_live_base_answers_in_the_target(
     learner.imitation.update(imitation())
     asked: list[Any] = []
     monkeypatch.setattr(
-        "policies.learners.expo.base_chunks",
+        "policies.learners.choosing.base_chunks",
         lambda network, *rest: asked.append(network) or base_chunks(network, *rest),
     )
     monkeypatch.setattr(
