@@ -129,6 +129,7 @@ _MARKED = {
     Mark.SUCCESS: EndReason.SUCCESS,
     Mark.FAILURE: EndReason.FAILURE,
     Mark.DISCARD: EndReason.DISCARD,
+    Mark.RERECORD: EndReason.DISCARD,
 }
 
 

@@ -103,3 +103,11 @@ def inverse(T_a_b: Array) -> Array:
 def transform(T_a_b: Array, points_b: Any) -> Array:
     """Map points (..., 3) of frame b into frame a; compose poses with `@`."""
     return np.asarray(points_b, float) @ T_a_b[:3, :3].T + T_a_b[:3, 3]
+
+
+def look_at(position: Array, target: Array, up: Array) -> Array:
+    """Return the rotation (3, 3) of a camera at `position`: its axes are right, up and backward in the image."""
+    backward = (position - target) / np.linalg.norm(position - target)
+    right = np.cross(up, backward)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(backward, right), backward], axis=1)

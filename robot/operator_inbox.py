@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from robot.types import Mark, OperatorInput, OwnerRequest
 
+STOPPING = (OwnerRequest.FREEZE, OwnerRequest.STOP)
+
 
 @dataclass(slots=True)
 class _Device:
@@ -20,7 +22,8 @@ class _Device:
 class OperatorInbox:
     """Packets of any number of devices, filled by one thread and emptied tick by tick by another.
 
-    While a person drives, only the device that took over is followed, and of the others a freeze and labels count.
+    While a person drives, only the device that took over is followed, and of the others a stop, a freeze and labels
+    count. Within one tick a stop or a freeze is not overtaken by what the same device asks for after it.
     Packets are numbered anew, so that a device that starts again is not taken for an old one.
     """
 
@@ -39,7 +42,8 @@ class OperatorInbox:
             elif packet.time_ns <= known.packet.time_ns:
                 return False
             known.packet, known.heard_s, known.is_new = packet, now_s, True
-            known.request = packet.request or known.request
+            if packet.request and not (known.request in STOPPING and packet.request < known.request):
+                known.request = packet.request
             known.mark = packet.mark or known.mark
             return True
 
@@ -58,9 +62,9 @@ class OperatorInbox:
             request, mark = chosen.request, chosen.mark
             is_new = chosen.is_new
             for other in self._devices.values():
-                if other is not chosen and (other.mark or other.request is OwnerRequest.FREEZE):
+                if other is not chosen and (other.mark or other.request in STOPPING):
                     is_new, mark = True, mark or other.mark
-                    request = OwnerRequest.FREEZE if other.request is OwnerRequest.FREEZE else request
+                    request = max(request, other.request) if other.request in STOPPING else request
                 other.request, other.mark = OwnerRequest.NONE, Mark.NONE
             chosen.is_new = False
             self._seq += is_new

@@ -7,7 +7,7 @@ Pure and non-blocking: `advance` returns the next state within one tick. A takeo
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from robot.types import Mark, OperatorInput, Owner, OwnerRequest, Segment
+from robot.types import NS_PER_S, UNDO_S, Mark, OperatorInput, Owner, OwnerRequest, Segment
 
 
 class Mode(Enum):
@@ -54,6 +54,7 @@ class Ownership:
     idle_ticks: int = 0
     handled_seq: int = -1
     operator_lost: bool = False  # holding because the driving person's packets stopped
+    corrected_ns: int = -1  # when recovery was marked as over within this intervention
 
     @property
     def is_human(self) -> bool:
@@ -98,12 +99,15 @@ def advance(
     fault: bool,
 ) -> Ownership:
     """Return the state after one tick; faults win over everything, then silence, then requests."""
+    is_new = operator is not None and operator.seq > state.handled_seq
+    if is_new and operator is not None and operator.request is OwnerRequest.STOP:
+        state, fault = replace(state, handled_seq=operator.seq), True
     if fault:
         return state if state.mode is Mode.SAFETY else _edge(state, Mode.SAFETY, time_ns)
     if state.mode in (Mode.SAFETY, Mode.RESET, Mode.ENDED):
         return state  # left only by `reset`, `begin` or `clear_safety`, never by itself
     state = _watch_dead_man(rules, state, time_ns, operator, operator_age_s)
-    if operator is None or operator.seq <= state.handled_seq or operator_age_s > rules.silence_hold_s:
+    if operator is None or not is_new or operator_age_s > rules.silence_hold_s:
         return state
     return _obey(rules, replace(state, handled_seq=operator.seq), time_ns, operator)
 
@@ -142,6 +146,7 @@ def _edge(state: Ownership, mode: Mode, time_ns: int) -> Ownership:
         intervention_id=state.intervention_id if keeps_id else -1,
         idle_ticks=0,
         operator_lost=False,
+        corrected_ns=-1,
     )
 
 
@@ -163,14 +168,23 @@ def _watch_dead_man(
 
 
 def _obey(rules: OwnershipRules, state: Ownership, time_ns: int, operator: OperatorInput) -> Ownership:
-    if operator.mark is Mark.CORRECTION and state.mode is Mode.HUMAN_RECOVERY:
-        return replace(state, mode=Mode.HUMAN_CORRECTION)
+    state = _mark(state, time_ns, operator.mark)
     if operator.request is OwnerRequest.FREEZE and state.mode is not Mode.HOLD:
         return _edge(state, Mode.HOLD, time_ns)
     if operator.request is OwnerRequest.TAKE_OVER and not state.is_human and operator.engaged:
         return _take_over(rules, state, time_ns)
     if operator.request is OwnerRequest.HAND_BACK and rules.hand_back and state.mode in (*HUMAN, Mode.HOLD):
         return replace(_edge(state, Mode.AUTO, time_ns), policy_ticks=0)
+    return state
+
+
+def _mark(state: Ownership, time_ns: int, mark: Mark) -> Ownership:
+    """Go between recovery and correction as the person says; it stays one intervention, and no chunk gets stale."""
+    if mark is Mark.CORRECTION and state.mode is Mode.HUMAN_RECOVERY:
+        return replace(state, mode=Mode.HUMAN_CORRECTION, corrected_ns=time_ns)
+    is_taken_back = mark is Mark.UNDO and state.corrected_ns >= 0 and time_ns - state.corrected_ns <= UNDO_S * NS_PER_S
+    if state.mode is Mode.HUMAN_CORRECTION and (mark is Mark.RECOVERY or is_taken_back):
+        return replace(state, mode=Mode.HUMAN_RECOVERY, corrected_ns=-1)
     return state
 
 

@@ -50,7 +50,7 @@ class Recording:
 
 def is_discarded(end_reason: EndReason, events: Iterable[Mapping[str, Any]]) -> bool:
     """Say whether an episode was thrown away: by its end, or by a mark given while it was open."""
-    return end_reason is EndReason.DISCARD or any(event.get("mark") == "discard" for event in events)
+    return end_reason is EndReason.DISCARD or any(event.get("mark") in ("discard", "rerecord") for event in events)
 
 
 def read_recording(journal: Path) -> Recording:

@@ -133,6 +133,11 @@ class CameraSpec:
         """Return whose hand it is on; "" for the only arm's, or the world."""
         return self.mount.rpartition("/")[0]
 
+    @property
+    def up_m(self) -> Vector3:
+        """Return what is upwards in the image, in the frame it is mounted in."""
+        return (0.0, 0.0, 1.0) if self.mount == "world" else (1.0, 0.0, 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class MountSpec:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robot import ownership
+from robot import hand, ownership
+from robot.hand import Grip
 from robot.motion import make_action_space, make_filter, make_kinematics
 from robot.ownership import Mode, Ownership, OwnershipRules
 from robot.plan import Plan, PlanSample
@@ -44,6 +45,7 @@ class TickState:
     filter: FilterState
     commanded: Array  # the last executed action
     blend_from: Array  # the commanded action at the last change of owner
+    grip: Grip | None = None  # hand and arm since the clutch was pressed
 
 
 @facts
@@ -98,6 +100,7 @@ def tick(cell: Cell, state: TickState, inputs: TickInputs) -> tuple[TickState, C
         filter=motion.filter,
         commanded=motion.executed,
         blend_from=owned.blend_from,
+        grip=owned.grip,
     )
     return after, Command(state.seq, inputs.time_ns, motion.filter.position, decision.owner), record
 
@@ -122,20 +125,24 @@ class _Motion(NamedTuple):
 
 def _advance_owner(cell: Cell, state: TickState, inputs: TickInputs, *, fault: bool) -> TickState:
     """Advance the ownership machine; an edge flushes the plan and starts a blend from the commanded action."""
-    before = state.ownership
+    before, operator = state.ownership, inputs.operator
+    if operator is not None and operator.is_absolute:
+        operator = hand.admitted(cell, state, operator)
     after = ownership.advance(
         cell.rules,
         before,
         time_ns=inputs.time_ns,
-        operator=inputs.operator,
+        operator=operator,
         operator_age_s=inputs.operator_age_s,
         fault=fault,
     )
     if after is before:
-        return state
-    if after.generation == before.generation:
-        return replace(state, ownership=after)
-    return replace(state, ownership=after, plan=Plan(), blend_from=state.commanded)
+        owned = state
+    elif after.generation == before.generation:
+        owned = replace(state, ownership=after)
+    else:
+        owned = replace(state, ownership=after, plan=Plan(), blend_from=state.commanded, grip=None)
+    return hand.gripped(cell, owned, operator) if operator is not None and after.is_human else owned
 
 
 def _update_plan(state: TickState, inputs: TickInputs) -> tuple[Plan, Clip]:
@@ -154,7 +161,7 @@ def _decide(cell: Cell, state: TickState, inputs: TickInputs, sample: PlanSample
     if inputs.observation is None:
         return _Decision(Owner.HOLD, None, None, None)
     if owner.is_human and inputs.operator is not None:
-        human = _human_action(cell, state, inputs.operator)
+        human = hand.human_action(cell, state, inputs.operator)
         since_ns = inputs.time_ns - owner.since_ns + cell.station.period_ns
         return _Decision(Owner.HUMAN, human, human, sample, _blend_weight(cell, since_ns))
     if owner.mode is not Mode.AUTO:
@@ -163,21 +170,6 @@ def _decide(cell: Cell, state: TickState, inputs: TickInputs, sample: PlanSample
         return _Decision(Owner.HOLD, None, None, sample)
     since_ns = (owner.policy_ticks + 1) * cell.station.period_ns
     return _Decision(Owner.POLICY, sample.action, None, sample, _blend_weight(cell, since_ns))
-
-
-def _human_action(cell: Cell, state: TickState, operator: OperatorInput) -> Array:
-    """Move the person's side on from the last commanded action; other sides, and all without the dead-man, stand."""
-    if not operator.engaged:
-        return state.commanded
-    speeds = cell.station.operator
-    twist = np.array(operator.twist)
-    twist[:3] *= min(1.0, speeds.linear_speed_m_s / max(float(np.linalg.norm(twist[:3])), 1e-9))
-    twist[3:] *= min(1.0, speeds.angular_speed_rad_s / max(float(np.linalg.norm(twist[3:])), 1e-9))
-    target = cell.actions.jog(state.commanded, twist, state.filter.position, cell.station.period_s, operator.side)
-    gripper = cell.actions.gripper(operator.side)
-    if operator.gripper is not None and gripper is not None:
-        target[gripper] = np.clip(operator.gripper, cell.actions.low[gripper], cell.actions.high[gripper])
-    return target
 
 
 def _blend_weight(cell: Cell, driving_ns: int) -> float:

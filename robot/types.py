@@ -99,6 +99,7 @@ class OwnerRequest(IntEnum):
     TAKE_OVER = 1
     HAND_BACK = 2
     FREEZE = 3
+    STOP = 4  # the software e-stop: obeyed however late it comes
 
 
 class Mark(IntEnum):
@@ -108,16 +109,36 @@ class Mark(IntEnum):
     SUCCESS = 1
     FAILURE = 2
     DISCARD = 3
-    CORRECTION = 4
+    CORRECTION = 4  # recovery is over, what follows is correction
+    RECOVERY = 5  # what follows is recovery again
+    RERECORD = 6  # discard, and begin anew from the same start
+    WENT_WRONG = 7  # it went wrong `mark_back_s` ago
+    UNDO = 8  # takes the last label back, within `UNDO_S`
+
+
+UNDO_S = 5.0
+CELL_FRAME, TOOL_FRAME = "cell", "tool"
+Twist = tuple[float, float, float, float, float, float]
+HandPose = tuple[float, float, float, float, float, float, float]  # x y z [m], then w x y z
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorInput:
     """One packet of any operator device; every device speaks this one schema.
 
-    `twist` is linear [m/s] then angular [rad/s] velocity of the tcp in the cell's frame; `gripper` is the
-    wanted finger travel [m] or None to leave it. `engaged` is the dead-man: without it nothing moves.
-    `side` is the arm that is meant, of a station of several; there "" means none, and nothing moves.
+    A device moves the arm in one of three ways, `joints` before `pose` before `twist`:
+
+    - `twist`: linear [m/s] then angular [rad/s] velocity of the tcp;
+    - `pose`: of the hand, in axes of its own; the tcp moves and turns as the hand has since the clutch was pressed;
+    - `joints`: of a leader arm [rad], without its gripper; the arm's move as they have since the clutch was pressed,
+      or, where they are `is_absolute`, go where they are.
+
+    `clutch` counts the presses of the clutch: where it changes, the tick latches hand and arm anew, and a new side,
+    frame or speed does so too. `frame` tells the axes of twist and pose: `cell`, `tool`, or the name of a camera
+    (right, up, towards the viewer). `is_fine` slows all but absolute joints. `gripper` is the wanted finger travel [m],
+    None leaves it. `engaged` is the dead-man: without it nothing moves. `side` is the arm that is meant, of a station
+    of several; there "" means none, and nothing moves. `raw` is the device's own report in hexadecimal,
+    `device_time_ns` its own clock.
     """
 
     seq: int
@@ -126,9 +147,18 @@ class OperatorInput:
     engaged: bool = False
     request: OwnerRequest = OwnerRequest.NONE
     mark: Mark = Mark.NONE
-    twist: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    twist: Twist = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     gripper: float | None = None
     side: str = ""
+    frame: str = CELL_FRAME
+    is_fine: bool = False
+    pose: HandPose | None = None
+    joints: tuple[float, ...] | None = None
+    is_absolute: bool = False
+    clutch: int = 0
+    mark_back_s: float = 0.0
+    device_time_ns: int = 0
+    raw: str = ""
 
 
 @facts

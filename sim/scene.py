@@ -6,6 +6,7 @@
 import mujoco
 import numpy as np
 
+from robot.geometry import look_at
 from robot.kinematics.model import HAND, build_arm_spec
 from robot.specs import CameraSpec, StationSpec
 from robot.types import Array
@@ -56,16 +57,12 @@ def _add_camera(spec: mujoco.MjSpec, camera: CameraSpec) -> None:
     on_hand = camera.mount != "world"
     prefix = f"{camera.side}_" if camera.side else ""
     body = spec.body(prefix + HAND) if on_hand else spec.worldbody
-    up = np.array([1.0, 0.0, 0.0]) if on_hand else np.array([0.0, 0.0, 1.0])
-    quat = look_at_quat(np.array(camera.translation_m), np.array(camera.look_at_m), up)
+    quat = look_at_quat(np.array(camera.translation_m), np.array(camera.look_at_m), np.array(camera.up_m))
     body.add_camera(name=camera.name, pos=camera.translation_m, quat=quat, fovy=camera.fovy_deg)
 
 
 def look_at_quat(position: Array, target: Array, up: Array) -> Array:
     """Return the orientation (w x y z) of a MuJoCo camera, which looks along its -z with y upwards in the image."""
-    backward = (position - target) / np.linalg.norm(position - target)
-    right = np.cross(up, backward)
-    right /= np.linalg.norm(right)
     quat = np.empty(4)
-    mujoco.mju_mat2Quat(quat, np.stack([right, np.cross(backward, right), backward], axis=1).ravel())
+    mujoco.mju_mat2Quat(quat, look_at(position, target, up).ravel())
     return quat

@@ -25,7 +25,7 @@ from robot.record import Clip, TickRecord
 from robot.ros import topics
 from robot.ros.messages import (
     MessageRefused,
-    check_side,
+    check_operator,
     from_chunk,
     from_json,
     from_stamp,
@@ -148,7 +148,7 @@ class ArbiterNode(RobotNode[ArbiterParameters]):
             raise MessageRefused("out_of_order", f"packet {packet.seq} of {packet.device} is not newer than its last")
 
     def _checked(self, packet: OperatorInput) -> OperatorInput:
-        check_side(packet, self.station.side_names)
+        check_operator(packet, self.station)
         return packet
 
     def _on_outcome(self, message: Any) -> None:

@@ -15,7 +15,19 @@ import numpy as np
 from robot.errors import ActionRejected
 from robot.policy import ActionChunk
 from robot.ros.missing import missing_ros
-from robot.types import NS_PER_S, Array, Command, Mark, OperatorInput, Owner, OwnerRequest, RobotState
+from robot.specs import StationSpec
+from robot.types import (
+    CELL_FRAME,
+    NS_PER_S,
+    TOOL_FRAME,
+    Array,
+    Command,
+    Mark,
+    OperatorInput,
+    Owner,
+    OwnerRequest,
+    RobotState,
+)
 
 try:
     from builtin_interfaces.msg import Duration, Time
@@ -24,6 +36,10 @@ try:
     from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 except ImportError as error:
     raise missing_ros(error) from None
+
+
+MAX_TEXT = 256  # of what an operator device says of itself
+MAX_JOINTS = 32
 
 
 class MessageRefused(ActionRejected):
@@ -226,24 +242,59 @@ def operator_from_dict(value: Mapping[str, Any]) -> OperatorInput:
     if unknown:
         raise MessageRefused("wrong_names", f"an operator packet has no {', '.join(sorted(map(str, unknown)))}")
     try:
-        twist = tuple(float(x) for x in value.get("twist", (0.0,) * 6))
-        gripper = None if value.get("gripper") is None else float(value["gripper"])
         packet = OperatorInput(
             seq=int(value["seq"]),
             time_ns=int(value["time_ns"]),
-            device=str(value.get("device", "none")),
+            device=str(value.get("device", "none"))[:MAX_TEXT],
             engaged=value.get("engaged", False) is True,
             request=OwnerRequest[str(value.get("request", "none")).upper()],
             mark=Mark[str(value.get("mark", "none")).upper()],
-            twist=twist,  # type: ignore[arg-type]
-            gripper=gripper,
+            twist=_numbers(value.get("twist", (0.0,) * 6), 6),
+            gripper=None if value.get("gripper") is None else float(value["gripper"]),
             side=str(value.get("side", "")),
+            frame=str(value.get("frame", CELL_FRAME)),
+            is_fine=value.get("is_fine", False) is True,
+            pose=None if value.get("pose") is None else _numbers(value["pose"], 7),
+            joints=None if value.get("joints") is None else _numbers(value["joints"]),
+            is_absolute=value.get("is_absolute", False) is True,
+            clutch=int(value.get("clutch", 0)),
+            mark_back_s=float(value.get("mark_back_s", 0.0)),
+            device_time_ns=int(value.get("device_time_ns", 0)),
+            raw=str(value.get("raw", ""))[:MAX_TEXT],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MessageRefused("incomplete", f"operator packet {str(value)[:120]} cannot be used: {error!r}") from None
-    if len(twist) != 6 or not np.isfinite([*twist, gripper or 0.0]).all():
-        raise MessageRefused("not_finite", f"an operator's twist is 6 finite numbers, given: {twist}, {gripper}")
+    motion = [*packet.twist, *(packet.pose or ()), *(packet.joints or ())]
+    if not np.isfinite([*motion, packet.gripper or 0.0, packet.mark_back_s]).all():
+        raise MessageRefused("not_finite", f"an operator's motion is finite numbers, given: {motion}, {packet.gripper}")
+    if packet.pose is not None and abs(np.linalg.norm(packet.pose[3:]) - 1.0) > 1e-3:
+        raise MessageRefused("not_finite", f"a hand's pose ends with a unit quaternion, given: {packet.pose[3:]}")
     return packet
+
+
+def _numbers(values: Any, count: int = 0) -> Any:
+    """Return `count` numbers, or up to `MAX_JOINTS` where that is 0, as a tuple."""
+    numbers = tuple(float(x) for x in values)
+    if len(numbers) != count if count else len(numbers) > MAX_JOINTS:
+        raise ValueError(f"{len(numbers)} numbers, needed: {count or f'{MAX_JOINTS} at most'}")
+    return numbers
+
+
+def check_operator(packet: OperatorInput, station: StationSpec) -> None:
+    """Refuse a packet that names a side, a frame or joints that the station does not have."""
+    check_side(packet, station.side_names)
+    frames = (CELL_FRAME, TOOL_FRAME, *(camera.name for camera in station.cameras))
+    if packet.frame not in frames:
+        raise MessageRefused(
+            "wrong_names", f"a packet of {packet.device} names frame {packet.frame!r}; frames: {', '.join(frames)}"
+        )
+    if packet.engaged and packet.joints is not None:
+        wanted = len(station.sides[station.side_names.index(packet.side)].joint_names) - 1
+        if len(packet.joints) != wanted:
+            raise MessageRefused(
+                "incomplete",
+                f"{packet.device} has {len(packet.joints)} joints, the arm has {wanted} without its gripper",
+            )
 
 
 def check_side(packet: OperatorInput, sides: Sequence[str]) -> None:

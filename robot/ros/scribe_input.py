@@ -74,6 +74,8 @@ class ScribeInput:
         if packet.mark is Mark.NONE:
             return None
         label = {"mark": packet.mark, "device": packet.device}
+        if packet.mark is Mark.WENT_WRONG:
+            label |= {"back_s": packet.mark_back_s}
         return lambda scribe: scribe.event(packet.time_ns, label)
 
     def _image(self, camera: str, message: Any) -> None:

@@ -71,3 +71,16 @@ def test_a_device_that_asks_is_heard_before_one_that_only_speaks() -> None:
     taken, _ = inbox.take(0.02, is_human=False)
     assert taken is not None
     assert (taken.device, taken.request) == ("mouse", TAKE)
+
+
+def test_a_stop_is_not_overtaken_within_a_tick_and_everybody_may_say_it() -> None:
+    inbox = OperatorInbox()
+    inbox.put(packet(1, "mouse", request=TAKE, engaged=True), 0.00)
+    assert inbox.take(0.0, is_human=False)[0] is not None
+    inbox.put(packet(2, "mouse", engaged=True, request=FREEZE), 0.01)
+    inbox.put(packet(3, "mouse", engaged=True, request=TAKE), 0.01)
+    inbox.put(packet(4, "page", request=OwnerRequest.STOP), 0.02)
+    inbox.put(packet(5, "page", request=FREEZE), 0.03)
+    taken, _ = inbox.take(0.05, is_human=True)
+    assert taken is not None
+    assert (taken.device, taken.request) == ("mouse", OwnerRequest.STOP)

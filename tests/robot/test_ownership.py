@@ -119,6 +119,30 @@ def test_recovery_becomes_correction_within_one_intervention() -> None:
     assert correcting.intervention_id == recovering.intervention_id
 
 
+def test_the_end_of_recovery_can_be_taken_back_for_five_seconds() -> None:
+    rac = OwnershipRules(first_segment=Mode.HUMAN_RECOVERY)
+    correcting = step(driving(rac), packet(seq=2, mark=Mark.CORRECTION), t=10, rules=rac)
+    undo = packet(seq=3, mark=Mark.UNDO)
+    back = step(correcting, undo, t=10 + 5 * 10**9, rules=rac)
+    assert (back.mode, back.intervention_id) == (Mode.HUMAN_RECOVERY, correcting.intervention_id)
+    assert step(correcting, undo, t=11 + 5 * 10**9, rules=rac).mode is Mode.HUMAN_CORRECTION
+    assert step(driving(), undo).mode is Mode.HUMAN_CORRECTION  # nothing was marked
+    assert step(correcting, packet(seq=3, mark=Mark.RECOVERY), t=10**12, rules=rac).mode is Mode.HUMAN_RECOVERY
+
+
+def test_a_mark_does_not_swallow_the_request_beside_it() -> None:
+    rac = OwnershipRules(first_segment=Mode.HUMAN_RECOVERY)
+    both = packet(OwnerRequest.FREEZE, seq=2, mark=Mark.CORRECTION)
+    assert step(driving(rac), both, rules=rac).mode is Mode.HOLD
+
+
+def test_a_stop_is_obeyed_however_late_it_comes_and_is_no_pause() -> None:
+    for state in (AUTO, driving(), ownership.begin(Ownership(), 0, autonomous=False)):
+        stopped = step(state, packet(OwnerRequest.STOP, seq=9, engaged=False), age_s=30.0)
+        assert stopped.mode is Mode.SAFETY
+        assert step(ownership.clear_safety(stopped, 5), packet(OwnerRequest.STOP, seq=9)).mode is Mode.HOLD
+
+
 def test_an_episode_starts_with_interventions_counted_anew() -> None:
     second = ownership.begin(step(driving(), replace(BACK, seq=2)), 9)
     assert (second.next_intervention, second.intervention_id, second.mode) == (0, -1, Mode.AUTO)
@@ -154,7 +178,8 @@ def test_no_sequence_breaks_the_machine(sequence: list[tuple[OperatorInput | Non
             assert state.generation > before.generation  # what the old owner asked for is stale
             assert state.since_ns == t
         assert (state.intervention_id >= 0) == (state.mode in HUMAN)
-        if before.mode is Mode.SAFETY or fault:
+        is_stop = operator is not None and operator.request is OwnerRequest.STOP and operator.seq > before.handled_seq
+        if before.mode is Mode.SAFETY or fault or is_stop:
             assert state.mode is Mode.SAFETY
         if state.mode in HUMAN and before.mode not in HUMAN:
             assert operator is not None

@@ -114,6 +114,13 @@ def test_operator_packets_come_back() -> None:
         3, TIME_NS, "page", True, OwnerRequest.TAKE_OVER, Mark.SUCCESS, (0.1, 0, 0, 0, 0, -0.2), 0.02
     )
     assert messages.from_operator(messages.to_operator(packet)) == packet
+    hand = replace(
+        packet, pose=(0.1, 0.0, 0.2, 1.0, 0.0, 0.0, 0.0), frame="tool", is_fine=True, clutch=3, mark=Mark.WENT_WRONG,
+        mark_back_s=1.5, device_time_ns=7, raw="01ff",
+    )  # fmt: skip
+    assert messages.from_operator(messages.to_operator(hand)) == hand
+    leader = replace(packet, joints=(0.1,) * 7, is_absolute=True, request=OwnerRequest.STOP)
+    assert messages.from_operator(messages.to_operator(leader)) == leader
 
 
 @pytest.mark.parametrize(
@@ -121,7 +128,13 @@ def test_operator_packets_come_back() -> None:
     [
         ({"request": "grab"}, "incomplete"),
         ({"seq": None}, "incomplete"),
-        ({"twist": [0, 0, 0]}, "not_finite"),
+        ({"twist": [0, 0, 0]}, "incomplete"),
+        ({"pose": [0, 0, 0, 1, 0, 0]}, "incomplete"),
+        ({"pose": [0, 0, 0, 1, 1, 0, 0]}, "not_finite"),
+        ({"joints": [0.0] * 99}, "incomplete"),
+        ({"joints": [float("nan")]}, "not_finite"),
+        ({"mark_back_s": float("inf")}, "not_finite"),
+        ({"clutch": 1e400}, "incomplete"),
         ({"twist": [float("nan")] * 6}, "not_finite"),
         ({"gripper": float("inf")}, "not_finite"),
         ({"torque": 1}, "wrong_names"),
@@ -167,6 +180,19 @@ def test_a_packet_that_moves_an_arm_names_one_the_station_has() -> None:
     for side, sides in (("", ("left", "right")), ("middle", ("left", "right")), ("left", ("",))):
         with pytest.raises(MessageRefused, match="sides:"):
             messages.check_side(replace(packet, side=side), sides)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [({"frame": "moon"}, "wrong_names"), ({"joints": (0.0,) * 6}, "incomplete"), ({"side": "left"}, "wrong_names")],
+)
+def test_a_packet_that_does_not_fit_the_station_is_refused(change: dict[str, object], kind: str) -> None:
+    packet = OperatorInput(1, TIME_NS, "hand", engaged=True)
+    for frame in ("cell", "tool", STATION.cameras[0].name):
+        messages.check_operator(replace(packet, frame=frame, joints=(0.0,) * 7), STATION)
+    with pytest.raises(MessageRefused) as refused:
+        messages.check_operator(replace(packet, **change), STATION)
+    assert refused.value.kind == kind
 
 
 @pytest.mark.parametrize(
