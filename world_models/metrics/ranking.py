@@ -1,5 +1,6 @@
 """Whether imagined success ranks policies as true success does."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,13 +33,21 @@ def rank(imagined: np.ndarray, true: np.ndarray, *, at_least: int = MIN_POLICIES
     imagined, true = np.asarray(imagined, np.float64), np.asarray(true, np.float64)
     if imagined.shape != true.shape or imagined.ndim != 1 or len(true) < at_least:
         raise ConfigError(f"a ranking needs two rates of each of >= {at_least} policies, got {imagined.shape}")
-    with np.errstate(invalid="ignore"):
-        varies = np.ptp(imagined) > 0.0 and np.ptp(true) > 0.0
-        found = [
-            float(test(imagined, true)[0]) if varies else float("nan") for test in (spearmanr, kendalltau, pearsonr)
-        ]
     gap = imagined - true
-    return Ranking(*found, max_rank_violation(imagined, true), float(np.abs(gap).mean()), float(gap.mean()), len(true))
+    return Ranking(
+        spearman=_coefficient(spearmanr, imagined, true),
+        kendall=_coefficient(kendalltau, imagined, true),
+        pearson=_coefficient(pearsonr, imagined, true),
+        mmrv=max_rank_violation(imagined, true),
+        mean_gap=float(np.abs(gap).mean()),
+        mean_bias=float(gap.mean()),
+        n=len(true),
+    )
+
+
+def _coefficient(test: Callable[..., Any], imagined: np.ndarray, true: np.ndarray) -> float:
+    varies = np.ptp(imagined) > 0.0 and np.ptp(true) > 0.0
+    return float(test(imagined, true)[0]) if varies else float("nan")
 
 
 def max_rank_violation(imagined: np.ndarray, true: np.ndarray) -> float:
