@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from policies.learners.conservative import actor_contrast, conservative_gap, joined, random_contrast
-from policies.learners.sac import SACLearner, Transitions, adam
+from policies.learners.sac import Critics, SACLearner, Transitions, adam
 from policies.network import initialize, mlp
 from robot.errors import ConfigError
 
 METHODS = ("cal_ql", "iql")
 LARGEST_WEIGHT = 100.0  # of one row in IQL's imitation
+HEAD_SHARE = 1e-2  # of the critics' last layer that is left at the start: nothing is worth anything yet
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class OfflineLearner:
 
     def __init__(self, sac: SACLearner, state: int, config: OfflineConfig) -> None:
         self.sac, self.config = sac, config
+        shrink_head(sac.critics)
         self.value = mlp([state, *config.value_hidden, 1], layer_norm=True)
         initialize(self.value, sac.generator)
         self._parameters = list(self.value.parameters())
@@ -95,6 +97,18 @@ class OfflineLearner:
         self.sac.restore(state["sac"])
         self.value.load_state_dict(deepcopy(state["value"]))
         self.value_optimizer.load_state_dict(deepcopy(state["value_optimizer"]))
+
+
+@torch.no_grad()
+def shrink_head(critics: Critics) -> None:
+    """Start values near 0.
+
+    Those of a fresh ensemble are off by +-0.5. Bootstrapping alone forgets that after 1 / (1 - gamma^n) / tau updates,
+    thousands, and until then the offset drowns a reward of 0 and 1 and, through the values of states that are never
+    left, comes back wherever the data does not end.
+    """
+    critics.live.weights[-1].mul_(HEAD_SHARE)
+    critics.target.load_state_dict(critics.live.state_dict())
 
 
 def expectile_loss(difference: Tensor, expectile: float) -> Tensor:

@@ -2,7 +2,8 @@
 
 The paper's method box, as it is run here:
 1. Critics offline: `critic_pretraining` updates on the demonstrations, TD with optimised actions and Cal-QL's gap.
-2. Warm-up: `warmup_steps` environment steps of the base alone. Then the critics' optimiser starts afresh.
+2. Warm-up: `warmup_steps` environment steps of the base alone. Then the critics' optimiser starts afresh, and
+   `warmup_updates` steps' worth of critic updates see what the base fails at before they choose for it.
 3. Per episode: collect it with the best optimised action; as many distillation steps of the base as it had environment
    steps; then as many critic updates, `utd_ratio` each. Cached base samples of an older base are drawn again.
 
@@ -49,6 +50,7 @@ PRESETS = {
     "cpu": PARLConfig(
         env_steps=12_000,
         warmup_steps=2_000,
+        warmup_updates=1_000,
         batch_size=128,
         imitation_batch=128,
         critic_pretraining=500,
@@ -107,6 +109,7 @@ class PARLSource(OnlineSource):
             seed=seed,
             demonstrations=demonstrations,
         )
+        self._early_left *= config.utd_ratio
 
     def next(self) -> PARLBatch | None:
         if self._offline_left:
@@ -118,6 +121,9 @@ class PARLSource(OnlineSource):
         if self._critic_left:
             self._critic_left -= 1
             self.progress += self._critic_left % self.settings.utd_ratio == 0
+            return PARLBatch(self.sample(self.rows, self.config.demo_fraction))
+        if self._early_left and not self.is_warming_up:
+            self._early_left -= 1
             return PARLBatch(self.sample(self.rows, self.config.demo_fraction))
         self._collect()
         return None

@@ -224,6 +224,19 @@ def test_pa_rls_critic_gets_a_fresh_optimiser_where_it_goes_online(flowing: Stee
         assert steps() == expected
 
 
+def test_pa_rls_critics_see_the_warm_up_before_they_choose(
+    flowing: SteerablePolicy, demonstrations: Demonstrations
+) -> None:
+    config = replace(pa_rl.PRESETS["debug"], warmup_updates=4, utd_ratio=2, critic_pretraining=3)
+    source = pa_rl.PARLSource(BlockedPeg(), flowing, demonstrations, config, seed=0)
+    source.act = lambda: pytest.fail("chose before its critics saw the warm-up")
+    handed = [batch for batch in (source.next() for _ in range(3 + config.warmup_steps + 8)) if batch is not None]
+    assert [batch.is_offline for batch in handed] == [True] * 3 + [False] * 8
+    assert source.progress == source.collector.env_steps == config.warmup_steps
+    with pytest.raises(pytest.fail.Exception, match="chose before"):
+        source.next()
+
+
 def test_conservatism_lowers_actions_the_data_does_not_hold_but_not_below_what_was_earned(
     flowing: SteerablePolicy,
 ) -> None:

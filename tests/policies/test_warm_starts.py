@@ -82,6 +82,14 @@ def test_offline_learning_prefers_what_the_data_was_rewarded_for(method: str) ->
     assert float(sac.actor.mode(batch.state).detach().mean()) == pytest.approx(0.5, abs=0.25)
 
 
+def test_offline_values_start_at_nothing_in_both_ensembles() -> None:
+    sac, batch = SACLearner(2, 1, SMALL, seed=0), data(256)
+    assert float(sac.critics.values(batch.state, batch.action).detach().abs().mean()) > 0.1
+    OfflineLearner(sac, 2, OfflineConfig())
+    for ensemble in (sac.critics.live, sac.critics.target):
+        assert float(ensemble(batch.state, batch.action).detach().abs().max()) < 0.02
+
+
 def wsrl_state(folder: Path, demonstrations: Demonstrations, stop_after: int | None = None, **changes: Any) -> Any:
     run = Run(folder, tensorboard=False)
     config = replace(wsrl.PRESETS["debug"], **changes)
