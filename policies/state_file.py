@@ -91,7 +91,16 @@ def write_tree(path: Path, tree: Any) -> str:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+    _remove_drafts_of_the_dead(path)
     return digest
+
+
+def _remove_drafts_of_the_dead(path: Path) -> None:
+    """Remove what processes that were killed while they wrote this file left beside it."""
+    for draft in path.parent.glob(f".{path.name}.*"):
+        process = draft.name.rpartition(".")[2]
+        if process.isdigit() and not Path(f"/proc/{process}").exists():
+            draft.unlink(missing_ok=True)
 
 
 def read_tree(path: Path) -> Any:
