@@ -62,9 +62,12 @@ class ArmControl:
         self._filtered = self._filter.start(self._reading.position)
         self._servo.latch(self._reading.position)
 
-    def follow(self, command: Command) -> None:
-        """Offer the newest command; the next `step` takes it, or not while latched, stopped or faulted."""
-        self._offered = self._clock.now_ns(), command
+    def follow(self, command: Command, offered_ns: int | None = None) -> None:
+        """Offer the newest command; the next `step` takes it, or not while latched, stopped or faulted.
+
+        It waits from `offered_ns` on, now where nothing is said; what has waited too long is not followed.
+        """
+        self._offered = self._clock.now_ns() if offered_ns is None else offered_ns, command
 
     def set_estop(self, pressed: bool) -> None:
         """Note the software emergency stop; pressing latches, releasing alone frees nothing."""
