@@ -1,4 +1,4 @@
-"""The process of a real arm's servo: its only thread of Python reads, filters and commands the arm, and nothing else.
+"""The process of a real arm's servo: a thread for it, and beside that only what the driver starts.
 
 usage: python -m hardware.servo_process DESCRIPTOR
 
