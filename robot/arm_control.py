@@ -13,8 +13,8 @@ import numpy as np
 from robot.clock import Clock, MonotonicClock
 from robot.devices import Arm, DeviceState, JointReading
 from robot.errors import RobotError
-from robot.motion import make_filter
 from robot.record import Clip
+from robot.self_avoidance import make_last_filter
 from robot.servo import Servo, ServoLimits, ServoState
 from robot.specs import StationSpec
 from robot.types import NS_PER_S, Array, Command
@@ -46,7 +46,7 @@ class ArmControl:
         self._clock = clock or MonotonicClock()
         self._limits = ServoLimits()
         self._servo = Servo(station.period_s, self._limits)
-        self._filter = make_filter(station, self._period_s, bend_s=station.period_s)
+        self._filter = make_last_filter(station, self._period_s, station.period_s)
         self._lock = threading.RLock()
         self._fault = ""
         self._estop = False
@@ -62,9 +62,12 @@ class ArmControl:
         self._filtered = self._filter.start(self._reading.position)
         self._servo.latch(self._reading.position)
 
-    def follow(self, command: Command) -> None:
-        """Offer the newest command; the next `step` takes it, or not while latched, stopped or faulted."""
-        self._offered = self._clock.now_ns(), command
+    def follow(self, command: Command, offered_ns: int | None = None) -> None:
+        """Offer the newest command; the next `step` takes it, or not while latched, stopped or faulted.
+
+        It waits from `offered_ns` on, now where nothing is said; what has waited too long is not followed.
+        """
+        self._offered = self._clock.now_ns() if offered_ns is None else offered_ns, command
 
     def set_estop(self, pressed: bool) -> None:
         """Note the software emergency stop; pressing latches, releasing alone frees nothing."""

@@ -166,6 +166,7 @@ class SafetySpec:
     tcp_speed_m_s: float
     tracking_error_rad: float
     tracking_error_s: float
+    self_clearance_m: float = 0.0  # an arm's process keeps its links so far apart; 0: it does not look
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from robot.arm_control import ArmStatus
+from robot.arm_servo import LocalServo
 from robot.control_loop import Outcome
 from robot.ros import topics
 from robot.ros.arm_process import ArmNode
@@ -50,9 +51,9 @@ class SimArmNode(ArmNode[SimArmParameters]):
     """`sim` is the same device as `arm`, with its scene."""
 
     def __init__(self) -> None:
-        super().__init__(SimArmParameters, make_arm)
-        assert isinstance(self.arm, SimulatedArm)
-        self.sim = self.arm
+        super().__init__(SimArmParameters, lambda station, given: LocalServo(make_arm(station, given), station))
+        assert isinstance(self.servo, LocalServo) and isinstance(self.servo.arm, SimulatedArm)
+        self.sim, self.control = self.servo.arm, self.servo.control
         self._max_steps = make_task(self.parameters.task, self.station.robot).max_steps
         rate_hz = self.station.state_rate_hz
         self._object_every = max(1, round(rate_hz / OBJECT_RATE_HZ))

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from robot.kinematics.clearance import largest_share
 from robot.kinematics.multi_arm import ArmClearance, MultiArmKinematics
 from robot.multi_arm.station import MultiArmStation
 from robot.record import Clip
 from robot.safety import REJECTING, FilterState, SafetyFilter
 from robot.types import Array
 
-SHARES = (1.0, 0.5, 0.25, 0.1, 0.0)  # of a step, tried in this order
 NO_NEARER_M = 1e-9
 
 
@@ -112,4 +112,4 @@ class MultiArmSafetyFilter:
 
     def _share(self, start: Array, step: Array, needed_m: float) -> float:
         """Return the largest share of a step that leaves at least that clearance; 0 where none does."""
-        return next((s for s in SHARES if s == 0.0 or self._clearance.clearance(start + s * step) >= needed_m), 0.0)
+        return largest_share(self._clearance.clearance, start, step, needed_m)

@@ -1,7 +1,8 @@
-"""The arm's node: owns the device, runs the servo thread, and is the last to decide whether a command is followed.
+"""The arm's node: its servo behind topics and services.
 
-The e-stop latch lives here: no other process's death or restart clears it, and the node starts latched. What moves the
-arm is `robot.arm_control`; this file connects it to topics and services.
+The last filter, the watchdogs and the e-stop latch live with the servo, in this process or in one of its own that ends
+with it: no other process's death or restart clears a latch, and a node starts latched. What moves the arm is
+`robot.arm_control`.
 """
 
 import contextlib
@@ -11,9 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from robot.arm_control import ArmControl, ArmStatus
-from robot.clock import RateKeeper
-from robot.devices import Arm
+from robot.arm_control import ArmStatus
+from robot.arm_servo import ArmServo
 from robot.plan import FUTURE_S
 from robot.ros import topics
 from robot.ros.messages import (
@@ -31,33 +31,30 @@ from robot.types import NS_PER_S
 
 APPLIED_RATE_HZ = 100.0
 STATE_REPEAT_S = 0.5
-TIMING_KEPT = 2000
 UNSENT_KEPT = 256  # half a second of messages
 GIL_SWITCH_S = 0.0005  # Python's own 5 ms is a whole servo period
 
 
 class ArmNode(RobotNode[P]):
-    """One arm behind its topics. `make_arm` gives the connected device of the station."""
+    """One arm behind its topics. `make_servo` gives the servo of the station's arm, not yet connected."""
 
-    def __init__(self, parameters: type[P], make_arm: Callable[[StationSpec, P], Arm]) -> None:
+    def __init__(self, parameters: type[P], make_servo: Callable[[StationSpec, P], ArmServo]) -> None:
         super().__init__("arm", parameters)
         sys.setswitchinterval(GIL_SWITCH_S)
-        self.arm = make_arm(self.station, self.parameters)
-        self.arm.connect()
-        self.control = ArmControl(self.arm, self.station)
+        self.servo = make_servo(self.station, self.parameters)
+        self.servo.connect()
         self.episode: str | None = None  # of the last scene reset: commands of any other are not followed
         self._stamp_ns = 0  # of the newest command taken
         self._unsent: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         self._dropped = 0
-        self._keeper = RateKeeper(self.station.state_rate_hz, kept=TIMING_KEPT)
         self._joints = self.publisher(topics.JOINT_STATES)
         self._applied = self.publisher(topics.APPLIED_COMMAND)
         self._safety = self.publisher(topics.SAFETY_STATE)
         self._said, self._said_at = "", 0.0
-        self._last = ArmStatus(self.arm.read(), self.station.home, -1, "")
+        self._last: ArmStatus | None = None
         self._applied_every = max(1, round(self.station.state_rate_hz / APPLIED_RATE_HZ))
         self.subscribe(topics.COMMAND, self._on_command)
-        self.subscribe(topics.ESTOP, lambda message: self.control.set_estop(message.data))
+        self.subscribe(topics.ESTOP, lambda message: self.servo.set_estop(message.data))
         self.provide(topics.SAFETY_STOP, self._stop)
         self.provide(topics.SAFETY_RESET, self._reset)
         self.start_thread("send", self._send_all)
@@ -66,9 +63,10 @@ class ArmNode(RobotNode[P]):
         """Step the arm at its rate until the node stops; runs in the thread that owns the device."""
         n = 0
         while not self.stopping.is_set():
-            self._keeper.wait()
+            if not self.servo.wait():
+                continue
             self.before_step()
-            status = self.control.step()
+            status = self.servo.step()
             self._publish(status, n)
             self.after_step(status, n)
             n += 1
@@ -99,27 +97,29 @@ class ArmNode(RobotNode[P]):
 
     def close(self) -> None:
         super().close()
-        self.arm.close()
+        self.servo.close()
 
     def diagnose(self) -> Diagnosis:
-        timing, state = self._keeper.timing(), self._said
+        report, state = self.servo.report(), self._said
+        timing = report.timing
         values: dict[str, object] = {
             "state": state,
-            "reason": self.control.reason,
-            **({"mismatches": "; ".join(self.arm.mismatches)} if self.arm.mismatches else {}),
-            **self.arm.health(),
+            "reason": report.reason,
+            **({"mismatches": "; ".join(report.mismatches)} if report.mismatches else {}),
+            **report.health,
+            **report.notes,
             "periods": timing.count,
             "overruns": timing.overruns,
             "late_p50_ms": timing.late_p50_ms,
             "late_p99_ms": timing.late_p99_ms,
             "late_max_ms": timing.late_max_ms,
             "unsent_dropped": self._dropped,
-            **{f"clip_{kind.lower()}": count for kind, count in self.control.clips.copy().items()},
+            **{f"clip_{kind.lower()}": count for kind, count in report.clips.items()},
         }
-        if self.control.is_stale:  # no reset helps here; of any other fault the arm is stopped, and one does
-            return Diagnosis(Level.ERROR, f"{state}: {self.control.reason}", values)
+        if report.is_stale:  # no reset helps here; of any other fault the arm is stopped, and one does
+            return Diagnosis(Level.ERROR, f"{state}: {report.reason}", values)
         level = Level.OK if state in ("ok", "holding") else Level.WARN
-        return Diagnosis(level, f"{state}: {self.control.reason}" if self.control.reason else state, values)
+        return Diagnosis(level, f"{state}: {report.reason}" if report.reason else state, values)
 
     def _on_command(self, message: Any) -> None:
         command = from_command(message, self.station.joint_names)
@@ -131,14 +131,13 @@ class ArmNode(RobotNode[P]):
         if age_s > ServoLimits().command_hold_s or command.time_ns <= self._stamp_ns:
             raise MessageRefused("old_stamp", f"a command is {age_s:.2f} s old, or not newer than the last")
         self._stamp_ns = command.time_ns
-        self.control.follow(command)
+        self.servo.follow(command)
 
     def _stop(self) -> tuple[bool, str]:
-        self.control.latch("safety/stop was called")
-        return True, "latched: call safety/reset to go on"
+        return self.servo.stop("safety/stop was called")
 
     def _reset(self) -> tuple[bool, str]:
-        done, text = self.control.reset()
+        done, text = self.servo.reset()
         self.get_logger().info(f"safety/reset: {text}")
         return done, text
 
@@ -146,7 +145,7 @@ class ArmNode(RobotNode[P]):
         names, reading = self.station.joint_names, status.reading
         stamp_ns = self.stamp_of(reading.time_ns)
         self.emit(self._joints, to_joint_state(names, stamp_ns, reading.position, reading.velocity))
-        if status.seq != self._last.seq:
+        if self._last is not None and status.seq != self._last.seq:
             self._publish_applied(self._last)  # where the command before had come to
         if n % self._applied_every == 0:
             self._publish_applied(status)

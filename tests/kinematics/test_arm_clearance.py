@@ -4,8 +4,9 @@ import mujoco
 import numpy as np
 import pytest
 
+from robot.kinematics.clearance import FAR_M
 from robot.kinematics.model import BASE, compile_kinematic_model
-from robot.kinematics.multi_arm import FAR_M, ArmClearance, MultiArmKinematics
+from robot.kinematics.multi_arm import ArmClearance, MultiArmKinematics
 from robot.specs import load_station
 from robot.types import Array
 
