@@ -16,7 +16,7 @@ import numpy as np
 from robot.clock import Clock, MonotonicClock
 from robot.errors import ActionRejected, DeviceDisconnected
 from robot.specs import CameraSpec, StationSpec
-from robot.types import NS_PER_S, Array, OperatorInput
+from robot.types import NS_PER_S, Array, OperatorInput, RobotState
 
 FIRST_COMMAND_TOLERANCE = 0.05  # [rad, m] from the measured position: the jump check of the first command
 LIMIT_SLACK = 1e-6
@@ -176,10 +176,21 @@ class Camera(Device, Protocol):
 
 
 class OperatorDevice(Device, Protocol):
-    """Something in a person's hand."""
+    """Something in a person's hand.
+
+    A driver is registered in the entry-point group `tandem.operator_devices` as a function of the `StationSpec` whose
+    arm it moves and a mapping of its options (`robot.operator_devices`). What its bytes mean is told by a pure adapter.
+    """
 
     def read(self) -> OperatorInput | None:
-        """Return the newest packet, None before the first; its `seq` is the counter."""
+        """Return the newest packet, None before the first; its `seq` is the counter. Never blocks for long.
+
+        Raises DeviceDisconnected once it is gone: then nothing is published, and the arm holds by the silence.
+        """
+        ...
+
+    def feel(self, robot: RobotState) -> None:
+        """Take note of where the arm is, for what answers to it: a gripper's toggle, a leader with motors."""
         ...
 
 
@@ -342,8 +353,12 @@ class FakeOperator(DeviceLife):
     def __init__(self, packets: Sequence[OperatorInput], rate_hz: float = 50.0) -> None:
         super().__init__()
         self.features = Features("operator", ("x", "y", "z", "roll", "pitch", "yaw", "gripper"), rate_hz, (7,))
+        self.felt: RobotState | None = None
         self._packets: Iterator[OperatorInput] = iter(packets)
 
     def read(self) -> OperatorInput | None:
         self.require()
         return next(self._packets, None)
+
+    def feel(self, robot: RobotState) -> None:
+        self.felt = robot
