@@ -107,7 +107,11 @@ def _summary(results: Mapping[str, Any], out: Path, wall_s: float) -> Mapping[st
         )
     report = results["report"]["report"]
     print(f"report: file://{report}\neverything else: {out.resolve()}")
-    print("to drive the arm yourself: tandem up --task peg-insert --operator page, then open the address it prints")
+    print(
+        f"to correct it yourself: tandem up --task peg-insert --policy {out}/resfit/policy.safetensors --record "
+        f"{out}/corrections --demonstrations {out}/demos --runs {out}, then open the address it prints, press "
+        "`Policy runs`, and take over by holding Space or a pad"
+    )
     return {**tuned, "wall_s": wall_s, "report": report, "out": out.resolve()}
 
 

@@ -16,6 +16,7 @@ from robot.episode import Episode
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.observation import square
+from robot.outcome_labels import outcome_of, read_labels
 from robot.types import EndReason
 
 
@@ -68,12 +69,16 @@ class ChosenEpisodes:
 def open_episodes(
     path: Path, *, task: str | None = None, end_reasons: Sequence[EndReason] = (EndReason.SUCCESS,)
 ) -> ChosenEpisodes:
-    """Open the episodes that ended as wanted, of one task; discarded and flagged ones are left out."""
+    """Open the episodes that ended as wanted, of one task; discarded and flagged ones are left out.
+
+    How an episode ended is what a person said afterwards (`robot.outcome_labels`), else what was recorded.
+    """
     store = EpisodeStore(path)
-    flagged = read_flags(path)
-    infos = [info for info in store.episodes() if not info.is_discarded and task in (None, info.task)]
-    infos = [info for info in infos if info.episode_id not in flagged]
-    wanted = [info for info in infos if info.end_reason in end_reasons and info.steps]
+    flagged, labels = read_flags(path), read_labels(path)
+    ends = {info.episode_id: outcome_of(info, labels) for info in store.episodes()}
+    infos = [info for info in store.episodes() if task in (None, info.task) and info.episode_id not in flagged]
+    infos = [info for info in infos if ends[info.episode_id] is not EndReason.DISCARD]
+    wanted = [info for info in infos if ends[info.episode_id] in end_reasons and info.steps]
     if not wanted:
         raise ConfigError(
             f"{path} holds no usable episode: {len(infos)} kept, none ended as "

@@ -15,6 +15,7 @@ from robot.curation import copy_episodes, drop, read_flags, restore, set_flags
 from robot.episode import EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
+from robot.outcome_labels import read_labels
 from robot.types import EndReason
 from robot.verb import Verb, progress
 
@@ -49,9 +50,10 @@ class List(Stored):
 
     def run(self) -> dict[str, Any]:
         store = self.open()
-        flags = read_flags(self.store)
+        flags, labels = read_flags(self.store), read_labels(self.store)
         infos = self.infos(store) if self.episodes else [i for i in store.episodes() if self.task in (None, i.task)]
         rows = [_facts(info) | {"flag": flags[i].note if (i := info.episode_id) in flags else None} for info in infos]
+        rows = [row | ({"label": labels[row["id"]].outcome} if row["id"] in labels else {}) for row in rows]
         for row in rows:
             print("  ".join(f"{value}" for value in row.values()))
         dropped = sorted(path.stem for path in (self.store / "dropped").glob("*.zarr"))

@@ -1,16 +1,20 @@
 """The operator page's server: starlette and uvicorn around an `OperatorSession`. No ROS.
 
-One web socket per page. Up: JSON packets, each the page's whole state. Down: JSON state and binary images. Nothing is
-ever queued: of each camera the newest image goes out, once the page has shown those before.
+One web socket per page. Up: binary packets (`robot.operator.wire`), each the page's whole state. Down: once a JSON
+greeting with what does not change, then JSON state and binary images. Nothing is ever queued: of each camera the newest
+image goes out, once the page has shown those before. What is malformed, oversized, replayed or of another connection is
+refused, logged and counted, and moves nothing.
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
+import secrets
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +22,8 @@ from typing import Any, Protocol
 
 from robot.errors import ConfigError, MissingDependency
 from robot.operator.door import Door
-from robot.operator.session import OperatorSession, PacketError, Seen, parse_packet
+from robot.operator.session import OperatorSession, Seen
+from robot.operator.wire import EDGES, FRAMES, MAX_BYTES, PacketError, unpack
 from robot.types import OperatorInput
 from robot.verb import json_line
 
@@ -30,12 +35,16 @@ try:
     from starlette.responses import FileResponse, PlainTextResponse, Response
     from starlette.routing import Route, WebSocketRoute
     from starlette.websockets import WebSocket, WebSocketDisconnect
+
+    from robot.operator.library_routes import LibraryRoutes, Shelves
 except ImportError as error:
     raise MissingDependency(f"the operator page needs its web packages ({error}): pip install '.[operator]'") from None
 
 PAGE = Path(__file__).parent / "page"
-FILES = {"page.js": "text/javascript", "page.css": "text/css"}
-RATE_HZ = 15.0
+KINDS = {".js": "text/javascript", ".css": "text/css"}
+FILES = {path.name: KINDS[path.suffix] for path in PAGE.iterdir() if path.suffix in KINDS}
+RATE_HZ = 20.0
+IMAGE_RATE_HZ = 15.0
 ROUNDS_AHEAD = 2  # images of each camera that may be on their way to one page
 FRAME_HEADER = struct.Struct("<IId")  # number of the image on this socket, camera index, capture time [s]
 HEADERS = {
@@ -64,6 +73,10 @@ class Cockpit(Protocol):
 
     def seen(self) -> Seen: ...
 
+    def facts(self) -> Mapping[str, Any]:
+        """Return what a page is told once."""
+        ...
+
     def state(self) -> Mapping[str, Any]:
         """Return what the page prints."""
         ...
@@ -77,7 +90,11 @@ class Cockpit(Protocol):
     def send(self, packet: OperatorInput) -> None: ...
 
     def command(self, name: str) -> None:
-        """Carry out one of `session.COMMANDS`; return at once."""
+        """Carry out one of `wire.COMMANDS`; return at once."""
+        ...
+
+    def withdraw(self, episode_id: str) -> None:
+        """Take back the label with which an episode ended; return at once."""
         ...
 
 
@@ -87,6 +104,7 @@ class _Visitor:
 
     name: str
     socket: WebSocket
+    key: int = field(default_factory=lambda: secrets.randbits(64))
     watching: bool = True
     echo_s: float = 0.0  # the page's clock in its newest packet
     heard_s: float = 0.0
@@ -100,12 +118,20 @@ class _Visitor:
 class OperatorPage:
     """The web application. Everything of the session happens in its event loop, so it needs no lock."""
 
-    def __init__(self, cockpit: Cockpit, session: OperatorSession, door: Door) -> None:
+    def __init__(
+        self,
+        cockpit: Cockpit,
+        session: OperatorSession,
+        door: Door,
+        shelves: Shelves = Shelves(),  # noqa: B008
+    ) -> None:
         self.cockpit, self.session, self.door = cockpit, session, door
+        self.refused: Counter[str] = Counter()
         self._names = itertools.count(1)
         self.app = Starlette(
             routes=[
                 Route("/", self._index),
+                *LibraryRoutes(door, shelves, HEADERS).routes,
                 Route("/{name}", self._file),
                 WebSocketRoute("/control", self._control),
             ]
@@ -126,13 +152,14 @@ class OperatorPage:
     async def _control(self, socket: WebSocket) -> None:
         reason = self.door.refuses(socket)
         if reason:
-            log.warning("operator page: refused a connection: %s", reason)
+            self._refuse("connection", reason)
             await socket.send_denial_response(PlainTextResponse(f"Refused: {reason}\n", 403))
             return
         await socket.accept()
         visitor = _Visitor(f"page {next(self._names)}", socket)
         complaint = ""
         try:
+            await socket.send_text(json_line({"hello": self._greeting(visitor)}))
             async with asyncio.TaskGroup() as tasks:
                 senders = [tasks.create_task(self._send_state(visitor)), tasks.create_task(self._send_images(visitor))]
                 complaint = await self._hear(visitor)
@@ -144,28 +171,56 @@ class OperatorPage:
             self.session.leave(visitor.name, time.monotonic())
             self._pass_on()
         if complaint:
-            log.warning("operator page: %s", complaint)
-            await socket.close(1008, complaint[:100])
+            self._refuse("packet", complaint)
+            with contextlib.suppress(RuntimeError):  # it closed by itself meanwhile
+                await socket.close(1008, complaint[:100])
+
+    def _greeting(self, visitor: _Visitor) -> dict[str, Any]:
+        """Return what a page has to know to speak: the key of its connection as text, since a u64 is no JSON number."""
+        return {
+            "key": str(visitor.key),
+            "edges": EDGES,
+            "frames": FRAMES,
+            "sides": self.session.sides,
+            "cameras": list(self.cockpit.cameras),
+            **self.cockpit.facts(),
+        }
+
+    def _refuse(self, what: str, why: str) -> None:
+        self.refused[what] += 1
+        if (
+            self.refused[what].bit_count() == 1
+        ):  # the 1st, 2nd, 4th, 8th: whoever floods the page shall not flood the log
+            log.warning("operator page: refused a %s (%d so far): %s", what, self.refused[what], why)
 
     async def _hear(self, visitor: _Visitor) -> str:
         """Take packets in until the page goes; returns what was wrong with the one that ended it, if any was."""
         with contextlib.suppress(WebSocketDisconnect):
             while True:
-                text = await visitor.socket.receive_text()
+                message = await visitor.socket.receive()
+                if message["type"] != "websocket.receive":
+                    return ""
                 try:
-                    self._receive(visitor, text)
+                    self._receive(visitor, message.get("bytes") or b"")
                 except PacketError as error:
                     return str(error)
         return ""
 
-    def _receive(self, visitor: _Visitor, text: str) -> None:
-        packet, now_s = parse_packet(text), time.monotonic()
+    def _receive(self, visitor: _Visitor, data: bytes) -> None:
+        packet, now_s = unpack(data, self.session.sides), time.monotonic()
+        if packet.key != visitor.key:
+            raise PacketError("a packet with the key of another connection: it was recorded there, or made up")
         receipt = self.session.receive(visitor.name, packet, now_s, self.cockpit.seen())
+        if receipt.refusal:
+            self._refuse("replay", f"{receipt.refusal}, from {visitor.name}")
+            return
         for name in receipt.commands:
             self.cockpit.command(name)
+        if receipt.withdrawn:
+            self.cockpit.withdraw(receipt.withdrawn)
         self._pass_on()
         visitor.watching, visitor.echo_s, visitor.heard_s = packet.watching, packet.sent_s, now_s
-        visitor.shown, visitor.notice = packet.frame, receipt.notice or visitor.notice
+        visitor.shown, visitor.notice = packet.shown, receipt.notice or visitor.notice
         if packet.edges:
             visitor.news.set()
 
@@ -187,8 +242,6 @@ class OperatorPage:
         holder = self.session.holder(now_s)
         return {
             **self.cockpit.state(),
-            "cameras": list(self.cockpit.cameras),
-            "sides": list(self.session.sides),
             "lease": "yours" if holder == visitor.name else "free" if holder is None else "taken",
             "edge": self.session.edge(visitor.name),
             "notice": visitor.notice,
@@ -200,10 +253,10 @@ class OperatorPage:
     async def _send_images(self, visitor: _Visitor) -> None:
         while True:
             started_s = time.monotonic()
-            if visitor.watching and visitor.sent - visitor.shown < ROUNDS_AHEAD * len(self.cockpit.cameras):
-                for index, camera in enumerate(self.cockpit.cameras):
+            for index, camera in enumerate(self.cockpit.cameras):
+                if visitor.watching and visitor.sent - visitor.shown < ROUNDS_AHEAD * len(self.cockpit.cameras):
                     await self._send_image(visitor, index, camera)
-            await asyncio.sleep(max(0.005, 1.0 / RATE_HZ - (time.monotonic() - started_s)))
+            await asyncio.sleep(max(0.005, 1.0 / IMAGE_RATE_HZ - (time.monotonic() - started_s)))
 
     async def _send_image(self, visitor: _Visitor, index: int, camera: str) -> None:
         frame = await asyncio.to_thread(self.cockpit.frame, camera, visitor.newest.get(camera, -1))
@@ -227,7 +280,7 @@ class PageServer:
             log_config=None,
             access_log=False,  # addresses hold the token
             lifespan="off",
-            ws_max_size=65536,
+            ws_max_size=MAX_BYTES,
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=1,
         )

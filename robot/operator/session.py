@@ -1,93 +1,35 @@
 """What an operator page may do: who holds the controls, what was asked last. No transport, no ROS, no clock.
 
-A page sends packets of its whole state (`PagePacket`), so a lost one is made good by the next. Only what happens once,
-a request, a mark, a command, is an edge: the page repeats it until the session has acknowledged its number, the
-session repeats it to the arbiter until the graph shows that it was obeyed. Times are seconds on any monotonic clock.
+A page sends packets of its whole state (`robot.operator.wire`), so a lost one is made good by the next. Only what
+happens once, a request, a mark, a command, is an edge: the page repeats it until the session has acknowledged its
+number, the session repeats it to the arbiter until the graph shows that it was obeyed. Times are seconds on any
+monotonic clock.
 """
 
-import json
 import math
 from dataclasses import dataclass, field, replace
 
-from robot.errors import RobotError
+import numpy as np
+
+from robot.operator.rewind import Rewind
+from robot.operator.wire import COMMANDS, GRIPPER, MARK_EDGES, REQUEST_EDGES, STILL, STOP, UNDO, PacketError, PagePacket
 from robot.specs import StationSpec
-from robot.types import Mark, OperatorInput, OwnerRequest
+from robot.types import NS_PER_S, UNDO_S, Array, Mark, OperatorInput, OwnerRequest
 
 LEASE_S = 0.5  # silence after which another page may take the controls
 LATE_S = 0.25  # a packet held up for longer than this is not obeyed any more
 REPEAT_S = 0.5  # for how long an edge is repeated to the arbiter
+WENT_WRONG_S = 2.0  # how long ago it did, when an operator says that it went wrong
 OFFSET_WINDOW_S = 10.0
-STILL = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-MAX_EDGES = 16
-
-REQUESTS = {
-    "take_over": OwnerRequest.TAKE_OVER,
-    "hand_back": OwnerRequest.HAND_BACK,
-    "freeze": OwnerRequest.FREEZE,
-}
-MARKS = {
-    "success": Mark.SUCCESS,
-    "failure": Mark.FAILURE,
-    "discard": Mark.DISCARD,
-    "correction": Mark.CORRECTION,
-}
-STOP = "stop"
-COMMANDS = (STOP, "reset", "start", "demonstrate", "end")
-EDGES = (*REQUESTS, *MARKS, *COMMANDS, "gripper")
+# The tool's axes as a person who sits on it names them: forward, left and up are those of the cell where a tool looks
+# straight down with its x to the front.
+TOOL_AXES = np.diag([1.0, -1.0, -1.0])
+NO_EPISODE = "no episode is running"
 HELD_ELSEWHERE = "another page holds the controls"
-
-
-class PacketError(RobotError, ValueError):
-    """A page sent something that is not a packet."""
-
-
-@dataclass(frozen=True, slots=True)
-class PagePacket:
-    """A page's state at one time; `move` is a share (-1 to 1) of the speed limits along, then about the cell's axes.
-
-    `side` is the arm that is meant, of a station of several.
-    """
-
-    seq: int
-    sent_s: float  # on the page's clock
-    watching: bool = True  # visible: wants images
-    wants_control: bool = False
-    engaged: bool = False
-    move: tuple[float, ...] = STILL
-    edges: tuple[tuple[int, str], ...] = ()  # (number, name), numbers rising
-    frame: int = 0  # the newest image shown
-    side: str = ""
-
-
-def parse_packet(text: str) -> PagePacket:
-    """Read a page's JSON message; PacketError says which part is wrong."""
-    try:
-        tree = json.loads(text)
-        packet = PagePacket(
-            seq=int(tree["seq"]),
-            sent_s=float(tree["sent_s"]),
-            watching=tree.get("watching", True) is True,
-            wants_control=tree.get("wants_control", False) is True,
-            engaged=tree.get("engaged", False) is True,
-            move=tuple(float(share) for share in tree.get("move", STILL)),
-            edges=tuple((int(number), str(name)) for number, name in tree.get("edges", ())),
-            frame=int(tree.get("frame", 0)),
-            side=str(tree.get("side", "")),
-        )
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise PacketError(f"not a packet of the operator page: {error!r} in {text[:200]!r}") from error
-    _check(packet)
-    return packet
-
-
-def _check(packet: PagePacket) -> None:
-    if not math.isfinite(packet.sent_s):
-        raise PacketError(f"sent_s is {packet.sent_s}, a finite time is needed")
-    if len(packet.move) != len(STILL) or not all(abs(share) <= 1.0 for share in packet.move):
-        raise PacketError(f"move is {packet.move}, needed: {len(STILL)} shares from -1 to 1")
-    unknown = [name for _, name in packet.edges if name not in EDGES]
-    if unknown or len(packet.edges) > MAX_EDGES:
-        raise PacketError(f"edges {packet.edges[:MAX_EDGES]} has more than {MAX_EDGES}, or names outside {EDGES}")
+REPLAYED = "a packet that is not newer than the last"
+REQUESTS = {name: OwnerRequest[name.upper()] for name in REQUEST_EDGES}
+MARKS = {name: Mark[name.upper()] for name in MARK_EDGES}
+BOUNDARIES = ("correction", "recovery", "went_wrong")  # labels that do not end an episode
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +38,23 @@ class Seen:
 
     mode: str = ""  # robot.ownership.Mode of command/author
     phase: str = ""  # of episode/state
+    episode: str = ""  # its id
     grippers_m: tuple[float, ...] = ()  # of each side
+    tcps_m: tuple[Array, ...] = ()  # of each side: the commanded tcp in the cell's frame, (3,)
+    tool_rotations: tuple[Array, ...] = ()  # of each side: the tool's axes in the cell's frame, (3, 3)
+    camera_rotation: Array | None = None  # of the view that camera-frame jogging goes by, (3, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What came of a packet: whether its page holds the controls, commands to carry out, what to tell the operator."""
+    """What came of a packet: whether its page holds the controls, commands to carry out, what to tell the operator, and
+    why it was refused where it was."""
 
     holds: bool = False
     commands: tuple[str, ...] = ()
     notice: str = ""
+    refusal: str = ""
+    withdrawn: str = ""  # the episode whose label was taken back after it had ended
 
 
 @dataclass(slots=True)
@@ -144,12 +93,28 @@ class _Pending:
         return now_s - self.first_sent_s > REPEAT_S or _is_obeyed(self.request, self.mark, seen)
 
 
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """The label given last, when, and in which episode."""
+
+    name: str
+    given_s: float
+    episode: str
+
+
+_NO_LABEL = _Label("", -math.inf, "")
+
+
 def _is_obeyed(request: OwnerRequest, mark: Mark, seen: Seen) -> bool:
     if request is OwnerRequest.TAKE_OVER:
         return seen.mode.startswith("human")
     if request is not OwnerRequest.NONE:
         return seen.mode == ("auto" if request is OwnerRequest.HAND_BACK else "hold")
-    return seen.mode != "human_recovery" if mark is Mark.CORRECTION else seen.phase != "running"
+    if mark is Mark.CORRECTION:
+        return seen.mode != "human_recovery"
+    if mark in (Mark.RECOVERY, Mark.UNDO):
+        return seen.mode == "human_recovery"
+    return mark is Mark.WENT_WRONG or seen.phase != "running"
 
 
 class OperatorSession:
@@ -159,8 +124,11 @@ class OperatorSession:
     page for an old one.
     """
 
-    def __init__(self, station: StationSpec, *, device: str = "page", first_seq: int = 0) -> None:
+    def __init__(
+        self, station: StationSpec, *, device: str = "page", first_seq: int = 0, rewind: Rewind | None = None
+    ) -> None:
         self.device = device
+        self.rewind = rewind
         self._seq = first_seq
         self._speeds = station.operator
         self.sides = station.side_names
@@ -173,6 +141,8 @@ class OperatorSession:
         self._request: _Pending | None = None
         self._mark: _Pending | None = None
         self._gripper_m: float | None = None
+        self._label = _NO_LABEL
+        self._withdrawn = ""
 
     def holder(self, now_s: float) -> str | None:
         """Return the page that holds the controls, None after `LEASE_S` without a packet of it."""
@@ -188,7 +158,7 @@ class OperatorSession:
         if packet.side not in ("", *self.sides):
             raise PacketError(f"side is {packet.side!r}, this station has: {', '.join(self.sides)}")
         if packet.seq <= known.seq:
-            return Receipt()
+            return Receipt(refusal=REPLAYED)
         known.seq = packet.seq
         edges = [(number, name) for number, name in packet.edges if number > known.edge]
         if known.delay.excess(now_s - packet.sent_s, now_s) > LATE_S and packet.wants_control:
@@ -204,9 +174,10 @@ class OperatorSession:
         if packet.side != self._side:
             self._side, self._gripper_m = packet.side, None
         self._newest = packet
-        notices = [self._take_edge(name, packet, seen) for _, name in edges]
+        self._withdrawn = ""
+        notices = [self._take_edge(name, packet, now_s, seen) for _, name in edges]
         commands = tuple(name for _, name in edges if name in COMMANDS)
-        return Receipt(True, commands, ", ".join(filter(None, notices)))
+        return Receipt(True, commands, ", ".join(filter(None, notices)), withdrawn=self._withdrawn)
 
     def leave(self, page: str, now_s: float) -> None:
         """Forget a page; if it held the controls, the dead-man is released at once."""
@@ -233,9 +204,11 @@ class OperatorSession:
             engaged=packet.engaged and packet.side in self.sides,
             request=request.request if request else OwnerRequest.NONE,
             mark=mark.mark if mark else Mark.NONE,
-            twist=self._twist(packet),
+            twist=self._twist(packet, now_s, seen),
             gripper=self._gripper_m if packet.engaged else None,
             side=packet.side,
+            mark_back_s=WENT_WRONG_S if mark and mark.mark is Mark.WENT_WRONG else 0.0,
+            device_time_ns=round(packet.sent_s * NS_PER_S),
         )
 
     def _hold(self, page: str, packet: PagePacket, now_s: float) -> bool:
@@ -256,19 +229,32 @@ class OperatorSession:
     def _let_go(self) -> None:
         self._holder, self._request, self._mark, self._gripper_m = None, None, None, None
 
-    def _take_edge(self, name: str, packet: PagePacket, seen: Seen) -> str:
+    def _take_edge(self, name: str, packet: PagePacket, now_s: float, seen: Seen) -> str:
         """Note an edge of the holder; returns what the operator should be told."""
         if name in REQUESTS:
             self._request = _Pending(request=REQUESTS[name])
         elif name in MARKS:
             if seen.phase != "running":
-                return f"{name}: no episode is running"
-            self._mark = _Pending(mark=MARKS[name])
-        elif name == "gripper":
+                return f"{name}: {NO_EPISODE}"
+            self._mark, self._label = _Pending(mark=MARKS[name]), _Label(name, now_s, seen.episode)
+        elif name == UNDO:
+            return self._undo(now_s)
+        elif name == GRIPPER:
             if not packet.engaged or packet.side not in self.sides:
                 return "gripper: take over first"
             self._toggle_gripper(self.sides.index(packet.side), seen)
         return ""
+
+    def _undo(self, now_s: float) -> str:
+        """Take the last label back: dropped where it has not gone out yet, else withdrawn from the episode it ended."""
+        label, self._label = self._label, _NO_LABEL
+        if now_s - label.given_s > UNDO_S:
+            return f"undo: no label was given in the last {UNDO_S:g} s"
+        was_sent = self._mark is None or self._mark.first_sent_s is not None
+        self._mark = _Pending(mark=Mark.UNDO) if was_sent and label.name in BOUNDARIES else None
+        if was_sent and label.name not in BOUNDARIES:
+            self._withdrawn = label.episode
+        return f"{label.name} was taken back"
 
     def _toggle_gripper(self, arm: int, seen: Seen) -> None:
         lower, upper = self._gripper_ranges[arm]
@@ -277,12 +263,31 @@ class OperatorSession:
         is_open = travel is None or travel > 0.5 * (lower + upper)
         self._gripper_m = lower if is_open else upper
 
-    def _twist(self, packet: PagePacket) -> tuple[float, float, float, float, float, float]:
-        if not packet.engaged:
+    def _twist(self, packet: PagePacket, now_s: float, seen: Seen) -> tuple[float, float, float, float, float, float]:
+        """Return the velocity asked for in the cell's frame [m/s], [rad/s]."""
+        arm = self.sides.index(packet.side) if packet.side in self.sides else -1
+        if not packet.engaged or arm < 0:
             return STILL
-        linear, angular = self._speeds.linear_speed_m_s, self._speeds.angular_speed_rad_s
-        x, y, z, rx, ry, rz = packet.move
-        return (x * linear, y * linear, z * linear, rx * angular, ry * angular, rz * angular)
+        if packet.rewinds:
+            if self.rewind is None or len(seen.tcps_m) <= arm:
+                return STILL
+            return (*self.rewind.velocity(arm, now_s, seen.tcps_m[arm]), 0.0, 0.0, 0.0)
+        axes = _axes(packet, arm, seen)
+        if axes is None:
+            return STILL
+        x, y, z = (axes @ packet.move[:3] * self._speeds.linear_speed_m_s).tolist()
+        rx, ry, rz = (axes @ packet.move[3:] * self._speeds.angular_speed_rad_s).tolist()
+        return (x, y, z, rx, ry, rz)
+
+
+def _axes(packet: PagePacket, arm: int, seen: Seen) -> Array | None:
+    """Return forward, left and up of the frame that a page steers in as columns in the cell's frame, (3, 3); None where
+    nothing is known of it now."""
+    if packet.frame == "cell":
+        return np.eye(3)
+    if packet.frame == "camera":
+        return seen.camera_rotation
+    return seen.tool_rotations[arm] @ TOOL_AXES if arm < len(seen.tool_rotations) else None
 
 
 def _next(pending: _Pending | None, now_s: float, seen: Seen) -> _Pending | None:

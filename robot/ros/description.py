@@ -87,6 +87,8 @@ class GraphOptions:
     replay: str = ""
     learn: str = ""
     learn_preset: str = "cpu"
+    demonstrations: str = ""  # the store whose gripper places the page shows as familiar; "": that of `record`
+    runs: str = ""  # whose learning curves the page shows; "": the learner's
     parameters: str = ""
     script: Mapping[str, Parameter] = field(default_factory=dict)
 
@@ -210,7 +212,13 @@ def _arbiter(options: GraphOptions) -> NodeSpec:
 
 def _page(options: GraphOptions) -> NodeSpec:
     """A page that fails is started again; until then the arm holds, as nobody can see it."""
-    parameters = {**_common(options), "vital": True, "port": options.page_port}
+    shown = {"store": options.record, "demonstrations": options.demonstrations, "runs": options.runs or options.learn}
+    parameters = {
+        **_common(options),
+        "vital": True,
+        "port": options.page_port,
+        **{name: _absolute(folder) for name, folder in shown.items()},
+    }
     return NodeSpec("robot.operator.page_node", "page", options.namespace, parameters, required=False, respawn=True)
 
 

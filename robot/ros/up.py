@@ -43,6 +43,10 @@ class UpConfig:
     domain_id: int | None = None
     """ROS_DOMAIN_ID; the environment's by default."""
     page_port: int = PORT
+    demonstrations: Path | None = None
+    """Episode store whose gripper places the page shows as familiar; that of --record by default."""
+    runs: Path | None = None
+    """Folder of runs whose learning curves the page shows; that of --learn by default."""
     replay: Path | None = None
     """Folder of a sealed episode whose actions drive in the policy's place; start an episode to begin."""
     learn: Path | None = None
@@ -106,6 +110,8 @@ def _options(config: UpConfig) -> GraphOptions:
         control_rate_hz=config.control_rate_hz,
         namespace=config.namespace,
         page_port=config.page_port,
+        demonstrations=str(config.demonstrations or ""),
+        runs=str(config.runs or ""),
         replay=str(config.replay or ""),
         learn=str(config.learn or ""),
         learn_preset=config.learn_preset,

@@ -99,6 +99,9 @@ class Tab:
                 return message["result"]
 
     def open(self, address: str) -> None:
+        self.call("Page.navigate", url="about:blank")  # what the page before it complains of is not this one's
+        self.call("Log.clear")
+        self.errors.clear()
         self.call("Page.navigate", url=address)
         self.wait_for("document.readyState === 'complete'")
 
@@ -128,6 +131,33 @@ class Tab:
 
     def click(self, element_id: str) -> None:
         self.evaluate(f"document.getElementById({json.dumps(element_id)}).click()")
+
+    def middle(self, selector: str) -> dict[str, float]:
+        """Return where the middle of an element is in the window [px]."""
+        return self.evaluate(
+            f"(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
+            "return {x: box.x + box.width / 2, y: box.y + box.height / 2}; })()"
+        )
+
+    def mouse(self, kind: str, x: float, y: float) -> None:
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def plug_gamepad(self) -> None:
+        """Let the page see a gamepad of the standard layout, at rest."""
+        self.evaluate(
+            "globalThis.testPad = {id: 'test pad', connected: true, mapping: 'standard', axes: [0, 0, 0, 0],"
+            "buttons: Array.from({length: 17}, () => ({value: 0, pressed: false}))};"
+            "navigator.getGamepads = () => [testPad];"
+        )
+
+    def gamepad(
+        self, axes: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0), held: tuple[int, ...] = ()
+    ) -> None:
+        """Move the sticks, and hold these buttons of the pad and no others."""
+        self.evaluate(
+            f"testPad.axes = {json.dumps(axes)}; testPad.held = {json.dumps(held)};"
+            "testPad.buttons.forEach((button, index) => { button.value = testPad.held.includes(index) ? 1 : 0; });"
+        )
 
     def resize(self, width: int, height: int, *, mobile: bool = False) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)

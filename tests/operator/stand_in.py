@@ -28,6 +28,9 @@ class StandIn:
     def __init__(self) -> None:
         self.sent: list[tuple[float, OperatorInput]] = []
         self.commands: list[str] = []
+        self.withdrawn: list[str] = []
+        self.episode = 1
+        self.said: dict[str, float] = {}
         self.position = np.array([0.45, 0.0, 0.25])
         self.phase, self.end_reason = "running", "open"
         self.safety = "ok"
@@ -51,15 +54,28 @@ class StandIn:
         return self._owner.mode
 
     def seen(self) -> Seen:
-        return Seen(self._owner.mode.value, self.phase, (self._gripper_m,))
+        return Seen(self._owner.mode.value, self.phase, str(self.episode), (self._gripper_m,))
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"station": "stand-in", "turns": False, "camera_frame": "scene", "grippers": [[0.0, 0.04, "m"]]}
 
     def state(self) -> Mapping[str, Any]:
         since_s = (time.monotonic_ns() - self._owner.since_ns) * 1e-9
         return {
-            "author": {"owner": self._owner.owner.name.lower(), "mode": self._owner.mode.value},
+            "author": {
+                "owner": self._owner.owner.name.lower(),
+                "mode": self._owner.mode.value,
+                "intervention_id": self._owner.intervention_id,
+            },
+            "policy": {"version": 3, "age_s": None, "said": self.said} if self._owner.mode is Mode.AUTO else None,
             "owner_s": since_s,
             "safety": self.safety,
-            "episode": {"id": 1, "phase": self.phase, "task": "stand-in", "end_reason": self.end_reason},
+            "episode": {
+                "id": str(self.episode),
+                "phase": self.phase,
+                "task": "stand-in",
+                "end_reason": self.end_reason,
+            },
             "episode_s": since_s,
             "tcp_m": self.position,
             "gripper_m": self._gripper_m,
@@ -89,8 +105,11 @@ class StandIn:
             self.safety = "ok"
             self._owner = ownership.clear_safety(self._owner, time.monotonic_ns())
         if name in ("start", "demonstrate"):
-            self.phase, self.end_reason = "running", "open"
+            self.phase, self.end_reason, self.episode = "running", "open", self.episode + 1
             self._owner = ownership.begin(self._owner, time.monotonic_ns(), autonomous=name == "start")
+
+    def withdraw(self, episode_id: str) -> None:
+        self.withdrawn.append(episode_id)
 
     def _run(self) -> None:
         rate = RateKeeper(RATE_HZ)

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import re
 import socket
 import struct
 import time
@@ -18,14 +19,17 @@ from websockets.sync.client import ClientConnection, connect
 
 from robot.errors import ConfigError
 from robot.operator.door import open_door
-from robot.operator.server import ROUNDS_AHEAD, OperatorPage, PageServer
+from robot.operator.server import IMAGE_RATE_HZ, ROUNDS_AHEAD, OperatorPage, PageServer
 from robot.operator.session import OperatorSession
+from robot.operator.wire import EDGES, MAX_BYTES, PagePacket, pack
 from robot.ownership import Mode
 from robot.specs import load_station
 from robot.types import OwnerRequest
 from tests.operator.stand_in import StandIn
 
 TOKEN = "a-token"
+UP, DOWN = (0.0, 0.0, 1.0, 0.0, 0.0, 0.0), (0.0, 0.0, -1.0, 0.0, 0.0, 0.0)
+TAKE_OVER: dict[str, Any] = {"wants_control": True, "engaged": True, "edges": ((1, "take_over"),)}
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +51,15 @@ class Client:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._seq = itertools.count(1)
+        self.hello = json.loads(connection.recv(timeout=5.0))["hello"]
+        self.last = b""
         self.state: dict[str, Any] = {}
         self.notices: list[str] = []
         self.images: list[tuple[int, int, float, np.ndarray]] = []
 
     def send(self, **packet: Any) -> None:
-        self._connection.send(json.dumps({"seq": next(self._seq), "sent_s": time.monotonic(), **packet}))
+        self.last = pack(PagePacket(next(self._seq), time.monotonic(), key=int(self.hello["key"]), **packet))
+        self._connection.send(self.last)
 
     def listen(self, duration_s: float) -> None:
         end_s = time.monotonic() + duration_s
@@ -110,10 +117,12 @@ def fetch(server: PageServer, path: str, **headers: str) -> tuple[int, dict[str,
 
 def test_the_page_and_its_files_are_served(server: PageServer) -> None:
     status, headers, body = fetch(server, f"/?token={TOKEN}")
-    assert status == 200 and "page.js" in body
+    assert status == 200 and "main.js" in body
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["referrer-policy"] == "no-referrer"
-    for name, kind in (("page.js", "text/javascript"), ("page.css", "text/css")):
+    modules = re.findall(r'from "./([a-z0-9_]+.js)"', fetch(server, "/main.js")[2])
+    assert len(modules) > 8
+    for name, kind in [*((name, "text/javascript") for name in ("main.js", *modules)), ("page.css", "text/css")]:
         status, headers, _ = fetch(server, f"/{name}")
         assert status == 200 and headers["content-type"].startswith(kind)
         assert "://" not in (body := fetch(server, f"/{name}")[2]).replace("${scheme}://", ""), body
@@ -144,7 +153,7 @@ def test_a_name_that_only_resolves_to_this_machine_is_refused(server: PageServer
         pass
     assert fetch(server, f"/?token={TOKEN}", Host="evil.example")[0] == 403
     with visit(server, host="localhost") as connection:
-        assert json.loads(next(text for text in connection if isinstance(text, str)))["lease"] == "free"
+        assert "hello" in json.loads(connection.recv(timeout=5.0))
 
 
 def test_a_door_that_other_machines_can_reach_always_has_a_token() -> None:
@@ -166,10 +175,10 @@ def test_a_port_in_use_is_one_clear_error(server: PageServer, cockpit: StandIn) 
         pass
 
 
-@pytest.mark.parametrize("text", ["", "hello", "{}", '{"seq": 1, "sent_s": 0, "move": [9, 9, 9, 9, 9, 9]}'])
-def test_rubbish_ends_the_connection_and_nothing_else(server: PageServer, client: Client, text: str) -> None:
+@pytest.mark.parametrize("rubbish", ["", "hello", '{"seq": 1, "sent_s": 0}', b"", b"\1", bytes(53)])
+def test_rubbish_ends_the_connection_and_nothing_else(server: PageServer, client: Client, rubbish: str | bytes) -> None:
     with visit(server) as other:
-        other.send(text)
+        other.send(rubbish)
         with pytest.raises(ConnectionClosed) as closed:
             while True:
                 other.recv(timeout=5.0)
@@ -188,10 +197,10 @@ def test_images_come_binary_with_their_time_and_no_more_than_are_shown(client: C
         assert 0.0 <= time.monotonic() - captured_s < 2.0
     end_s = time.monotonic() + 1.0
     while time.monotonic() < end_s:
-        client.send(frame=client.images[-1][0])
+        client.send(shown=client.images[-1][0])
         client.listen(0.05)
     of_one_camera = [number for number, camera, *_ in client.images[allowed:] if camera == 0]
-    assert 6 <= len(of_one_camera) <= 16
+    assert 6 <= len(of_one_camera) <= IMAGE_RATE_HZ + 2
 
 
 def test_nobody_watching_means_nothing_is_encoded(client: Client, cockpit: StandIn) -> None:
@@ -199,7 +208,7 @@ def test_nobody_watching_means_nothing_is_encoded(client: Client, cockpit: Stand
     client.listen(0.3)
     before = cockpit.encoded
     for _ in range(8):
-        client.send(watching=False, frame=client.images[-1][0] if client.images else 0)
+        client.send(watching=False, shown=client.images[-1][0] if client.images else 0)
         client.listen(0.05)
     assert cockpit.encoded == before
 
@@ -208,11 +217,11 @@ def test_taking_over_moves_the_robot_and_handing_back_returns_it(client: Client,
     before = cockpit.position.copy()
     client.until(
         lambda: cockpit.position[2] > before[2] + 0.02,
-        wants_control=True, engaged=True, move=[0, 0, 1, 0, 0, 0], edges=[[1, "take_over"]],
+        **TAKE_OVER, move=UP,
     )  # fmt: skip
     assert cockpit.mode is Mode.HUMAN_CORRECTION
     assert client.state["lease"] == "yours" and client.state["edge"] == 1
-    client.until(lambda: cockpit.mode is Mode.AUTO, wants_control=True, edges=[[2, "hand_back"]])
+    client.until(lambda: cockpit.mode is Mode.AUTO, wants_control=True, edges=((2, "hand_back"),))
     client.until(lambda: client.state["lease"] == "free")
 
 
@@ -220,7 +229,7 @@ def test_a_connection_cut_in_motion_stops_the_arm(server: PageServer, cockpit: S
     with visit(server) as connection:
         Client(connection).until(
             lambda: cockpit.mode is Mode.HUMAN_CORRECTION,
-            wants_control=True, engaged=True, move=[0, 0, -1, 0, 0, 0], edges=[[1, "take_over"]],
+            **TAKE_OVER, move=DOWN,
         )  # fmt: skip
         connection.socket.shutdown(socket.SHUT_RDWR)  # without a closing handshake
         cut_s = time.monotonic()
@@ -235,7 +244,7 @@ def test_a_connection_cut_in_motion_stops_the_arm(server: PageServer, cockpit: S
 def test_a_silent_page_loses_its_lease_and_the_arm_holds(client: Client, cockpit: StandIn) -> None:
     client.until(
         lambda: cockpit.mode is Mode.HUMAN_CORRECTION,
-        wants_control=True, engaged=True, move=[0, 0, 1, 0, 0, 0], edges=[[1, "take_over"]],
+        **TAKE_OVER, move=UP,
     )  # fmt: skip
     silent_s, before = time.monotonic(), cockpit.position[2]
     client.listen(0.45)
@@ -251,7 +260,7 @@ def test_a_second_page_watches_but_cannot_take_the_lease(server: PageServer, cli
     with visit(server) as connection:
         other = Client(connection)
         client.until(lambda: client.state.get("lease") == "yours", wants_control=True, engaged=True)
-        other.send(wants_control=True, engaged=True, edges=[[1, "take_over"]])
+        other.send(wants_control=True, engaged=True, edges=((1, "take_over"),))
         for _ in range(4):
             client.send(wants_control=True, engaged=True)
             client.listen(0.02)
@@ -267,9 +276,9 @@ def test_a_stop_goes_through_from_a_page_without_the_lease(
     client.until(lambda: client.state.get("lease") == "yours", wants_control=True, engaged=True)
     with visit(server) as connection:
         other = Client(connection)
-        other.until(lambda: cockpit.safety == "latched", edges=[[1, "stop"]])
+        other.until(lambda: cockpit.safety == "latched", edges=((1, "stop"),))
         assert cockpit.commands.count("stop") == 1
-    client.until(lambda: cockpit.safety == "ok", wants_control=True, edges=[[1, "reset"]])
+    client.until(lambda: cockpit.safety == "ok", wants_control=True, edges=((1, "reset"),))
 
 
 def test_a_page_that_says_nothing_measures_its_link(client: Client) -> None:
@@ -277,3 +286,71 @@ def test_a_page_that_says_nothing_measures_its_link(client: Client) -> None:
     client.listen(0.2)
     assert client.state["echo_s"] <= time.monotonic()
     assert client.state["now_s"] >= client.state["heard_s"] > 0.0
+
+
+def test_a_packet_recorded_from_another_connection_moves_nothing(
+    server: PageServer, client: Client, cockpit: StandIn
+) -> None:
+    client.until(lambda: client.state.get("lease") == "yours", **TAKE_OVER)
+    recorded = client.last
+    client.until(lambda: client.state.get("lease") == "free" and cockpit.mode is Mode.HOLD)
+    before, sent = cockpit.position.copy(), len(cockpit.sent)
+    with visit(server) as thief:
+        thief.send(recorded)
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                thief.recv(timeout=5.0)
+    assert closed.value.rcvd is not None and "another connection" in closed.value.rcvd.reason
+    assert cockpit.mode is not Mode.HUMAN_CORRECTION and len(cockpit.sent) == sent
+    np.testing.assert_array_equal(cockpit.position, before)
+
+
+def test_a_packet_sent_again_is_counted_and_moves_nothing(server: PageServer, cockpit: StandIn) -> None:
+    with visit(server) as connection:
+        page = Client(connection)
+        page.until(lambda: page.state.get("lease") == "yours", wants_control=True)
+        page.until(lambda: page.state.get("lease") == "free")
+        sent = len(cockpit.sent)
+        for _ in range(5):
+            connection.send(page.last)
+        page.listen(0.2)
+        assert len(cockpit.sent) == sent and page.state["lease"] == "free"
+
+
+@pytest.mark.parametrize("size", [MAX_BYTES + 1, 100_000])
+def test_an_oversized_message_ends_the_connection(server: PageServer, size: int) -> None:
+    with visit(server) as connection:
+        connection.send(bytes(size))
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                connection.recv(timeout=5.0)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
+
+
+def test_a_fuzzed_socket_moves_nothing_and_the_page_beside_it_goes_on(
+    server: PageServer, client: Client, cockpit: StandIn
+) -> None:
+    """Seeded: packets with flipped, cut and added bytes, text, and whole packets with the wrong key."""
+    rng = np.random.default_rng(0)
+    good = pack(PagePacket(1, 0.0, wants_control=True, engaged=True, move=UP, edges=((1, "take_over"),), key=1))
+    before, sent = cockpit.position.copy(), len(cockpit.sent)
+    for _ in range(60):
+        data = bytearray(good)
+        for place in rng.integers(0, len(data), rng.integers(1, 6)):
+            data[place] = rng.integers(0, 256)
+        cut = bytes(data[: rng.integers(0, len(data) + 1)]) + rng.bytes(rng.integers(0, 20))
+        with visit(server) as connection, contextlib.suppress(ConnectionClosed):
+            connection.send(cut if rng.random() < 0.8 else cut.decode("latin-1"))
+            while True:
+                connection.recv(timeout=5.0)
+    client.listen(0.2)
+    assert client.state["lease"] == "free" and cockpit.mode is not Mode.HUMAN_CORRECTION
+    assert len(cockpit.sent) == sent
+    np.testing.assert_array_equal(cockpit.position, before)
+    client.until(lambda: cockpit.mode is Mode.HUMAN_CORRECTION, **TAKE_OVER)
+    client.until(lambda: cockpit.mode is Mode.AUTO, wants_control=True, edges=((2, "hand_back"),))
+
+
+def test_a_page_is_told_how_to_speak(client: Client) -> None:
+    assert tuple(client.hello["edges"]) == EDGES and client.hello["sides"] == [""]
+    assert client.hello["cameras"] == ["scene", "wrist"] and int(client.hello["key"]) < 2**64

@@ -1,14 +1,10 @@
 """The operator's session: one lease, the newest packet wins, no edge is lost or stuck, nothing sticks in silence."""
 
-import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from robot import ownership
 from robot.operator.session import (
@@ -16,36 +12,15 @@ from robot.operator.session import (
     LATE_S,
     LEASE_S,
     REPEAT_S,
+    REPLAYED,
     OperatorSession,
-    PacketError,
-    PagePacket,
-    Receipt,
     Seen,
-    parse_packet,
 )
+from robot.operator.wire import PacketError
 from robot.ownership import PAGE_RULES, Mode, Ownership
 from robot.specs import load_station
-from robot.types import Mark, OperatorInput, OwnerRequest
-
-STATION = load_station("fr3_sim")
-AUTO, HUMAN, HOLD = (Seen(mode, "running", (0.04,)) for mode in ("auto", "human_correction", "hold"))
-UP = (0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
-PERIOD_S = 0.05
-
-
-class Page:
-    """A page whose packets arrive at once, unless told otherwise."""
-
-    def __init__(self, session: OperatorSession, name: str = "page 1") -> None:
-        self.session, self.name, self.seq = session, name, 0
-
-    def send(self, now_s: float, seen: Seen = AUTO, delay_s: float = 0.0, **state: object) -> Receipt:
-        self.seq += 1
-        packet = PagePacket(self.seq, now_s - delay_s, **{"wants_control": True, "engaged": True, **state})
-        return self.session.receive(self.name, packet, now_s, seen)
-
-    def take(self, now_s: float, seen: Seen = AUTO) -> OperatorInput | None:
-        return self.session.take(now_s, round(now_s * 1e9), seen)
+from robot.types import Mark, OwnerRequest
+from tests.operator.page_client import AUTO, HOLD, HUMAN, PERIOD_S, STATION, UP, Page
 
 
 @pytest.fixture
@@ -250,50 +225,13 @@ def test_the_pages_clock_may_be_any_clock_and_the_link_any_length(session: Opera
         assert page.send(1.0 + PERIOD_S * tick, delay_s=4000.0 + 0.1 * (tick % 3)).holds
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "null",
-        "{}",
-        '{"seq": 1}',
-        '{"seq": 1, "sent_s": NaN}',
-        '{"seq": 1, "sent_s": 0, "move": [1, 0, 0]}',
-        '{"seq": 1, "sent_s": 0, "move": [1.1, 0, 0, 0, 0, 0]}',
-        '{"seq": 1, "sent_s": 0, "move": [NaN, 0, 0, 0, 0, 0]}',
-        '{"seq": 1, "sent_s": 0, "edges": [[1, "explode"]]}',
-        '{"seq": 1, "sent_s": 0, "edges": [[1]]}',
-        json.dumps({"seq": 1, "sent_s": 0, "edges": [[i, "stop"] for i in range(100)]}),
-        '{"seq": 1e999, "sent_s": 0}',
-        "[" * 100_000,
-    ],
-)
-def test_what_is_not_a_packet_is_refused(text: str) -> None:
-    with pytest.raises(PacketError):
-        parse_packet(text)
-
-
-@given(st.text() | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps))
-@settings(max_examples=100, deadline=None)
-def test_no_text_does_anything_but_parse_or_raise(text: str) -> None:
-    with contextlib.suppress(PacketError):
-        parse_packet(text)
-
-
-def test_a_packet_parses_to_what_was_sent() -> None:
-    text = '{"seq": 7, "sent_s": 1.5, "watching": false, "wants_control": true, "engaged": true, "frame": 3,'
-    text += '"move": [0, 0, 1, 0, 0, 0], "edges": [[4, "take_over"]]}'
-    assert parse_packet(text) == PagePacket(7, 1.5, False, True, True, UP, ((4, "take_over"),), 3)
-
-
 def drive(session: OperatorSession, lost: Sequence[bool], *, hold_ticks: int) -> list[tuple[bool, Mode]]:
     """Hold the key for a while, then let go, over a link that loses packets; returns (moves, mode) of every tick."""
     page, owner = Page(session), ownership.begin(Ownership(), 0)
     newest, heard_s, edges, log = None, -np.inf, [(1, "take_over")], []
     for tick, is_lost in enumerate(lost):
         now_s = 1.0 + PERIOD_S * tick
-        seen = Seen(owner.mode.value, "running", (0.04,))
+        seen = Seen(owner.mode.value, "running", "7", (0.04,))
         engaged = tick < hold_ticks
         if is_lost:
             page.seq += 1
@@ -352,3 +290,10 @@ def test_of_two_arms_none_is_taken_for_the_other() -> None:
     assert taken is not None and not taken.engaged
     with pytest.raises(PacketError, match="left, right"):
         page.send(1.1, HUMAN, side="middle")
+
+
+def test_a_replayed_packet_is_refused_by_name(session: OperatorSession) -> None:
+    page = Page(session)
+    assert page.send(1.0).refusal == ""
+    page.seq = 0
+    assert page.send(1.05, move=UP).refusal == REPLAYED
