@@ -52,7 +52,13 @@ class WorldData:
     spec: WorldModelSpec
     table: FrameTable
     images: CachedImages
+    episode_ids: tuple[str, ...]
     store_sha256: str
+
+    @property
+    def held_out_ids(self) -> list[str]:
+        """Return the ids of the episodes that are for validation alone."""
+        return [self.episode_ids[number] for number in np.unique(self.table.episodes[self.table.is_validation])]
 
     def read(self, view: str, places: np.ndarray) -> np.ndarray:
         """Return images (n, size, size, 3) uint8 of frames of the table."""
@@ -103,7 +109,8 @@ def read_world_data(
     )
     images = CachedImages(cache, chosen.episodes, views, config.image_size)
     hashes = sorted(episode.info.content_sha256 for episode in chosen.episodes)
-    return WorldData(spec, table, images, hashlib.sha256("".join(hashes).encode()).hexdigest())
+    ids = tuple(episode.info.episode_id for episode in chosen.episodes)
+    return WorldData(spec, table, images, ids, hashlib.sha256("".join(hashes).encode()).hexdigest())
 
 
 def warm_places(table: FrameTable, spec: WorldModelSpec, frames: int, *, validation: bool) -> np.ndarray:

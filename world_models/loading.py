@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from robot.errors import CheckpointMismatch
-from world_models.training import MODEL_FILE
-from world_models.video_model import VideoWorldModel
+from world_models.video_model import MODEL_FILE, VideoWorldModel
 
 
 def load_world_model(path: Path | str, device: str = "cpu") -> VideoWorldModel:

@@ -21,9 +21,8 @@ from world_models.latent_cache import LatentCache
 from world_models.learner import AveragedLearner, Batch, DrawSource, Module
 from world_models.losses import codec_loss, dynamics_loss, head_loss
 from world_models.settings import VideoModelConfig
-from world_models.video_model import ActionScale, VideoNetwork, VideoWorldModel
+from world_models.video_model import MODEL_FILE, ActionScale, VideoNetwork, VideoWorldModel
 
-MODEL_FILE = "world_model.safetensors"
 SAMPLE = 512  # images that backgrounds and latent statistics are taken from
 
 
@@ -49,6 +48,8 @@ def train_world_model(
 ) -> Trained:
     """Train on an episode store and leave the model at `out`/world_model.safetensors; goes on with what `out` holds.
 
+    The model's metadata name the episodes that it never saw, `held_out`.
+
     Args:
         store: folder of the episodes, successes and failures.
         config: of the model.
@@ -65,12 +66,19 @@ def train_world_model(
     _set_backgrounds(model, data)
     phases = _Phases(model, data, out, seed, tensorboard)
     phases.codec()
-    cache = LatentCache(out / "latents", data, model, tree_hash(dict(model.network.codec.state_dict()))[:16])
+    codec = tree_hash(dict(model.network.codec.state_dict()))
+    cache = LatentCache(out / "latents", data, model, f"{codec[:12]}-{data.store_sha256[:12]}")
     phases.dynamics(cache)
     phases.head(cache)
     path = out / MODEL_FILE
     model.network.eval()
-    model.save(path, store_sha256=data.store_sha256, seed=seed, frames=len(data.table))
+    model.metadata = {
+        "store_sha256": data.store_sha256,
+        "seed": seed,
+        "frames": len(data.table),
+        "held_out": data.held_out_ids,
+    }
+    model.save(path)
     return Trained(model, data, cache, path)
 
 

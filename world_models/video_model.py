@@ -32,6 +32,7 @@ from world_models.settings import VideoModelConfig
 from world_models.success_head import SuccessHead
 
 KIND = "video_world_model"
+MODEL_FILE = "world_model.safetensors"  # in the folder of a run
 IMAGES_AT_ONCE = 512
 CONSTANT = 1e-6  # half range of a dimension that the data never moved: it is left in its own units
 
@@ -138,9 +139,10 @@ class VideoWorldModel:
     ) -> Imagined:
         check_history(self.spec, history)
         check_actions(self.spec, history, actions, seeds)
-        steps = steps or self.config.sample_steps
+        steps = self.config.sample_steps if steps is None else steps
         if steps < 1:
             raise ConfigError(f"sampler steps: expected 1 or more, found {steps}")
+        steps = 1 if self.config.deterministic else steps  # it knows no frames between noise and clean
         actions = actions.to(self.device)
         commands = self.spec.commands_after(actions, history.commands[:, -1].to(self.device))
         draws = 2 if with_uncertainty and not self.config.deterministic else 1
