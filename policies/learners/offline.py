@@ -101,7 +101,7 @@ class OfflineLearner:
 
 @torch.no_grad()
 def shrink_head(critics: Critics) -> None:
-    """Start values near 0.
+    """Start values near 0 (those of a histogram near the middle of its range).
 
     Those of a fresh ensemble are off by +-0.5. Bootstrapping alone forgets that after 1 / (1 - gamma^n) / tau updates,
     thousands, and until then the offset drowns a reward of 0 and 1 and, through the values of states that are never
