@@ -21,6 +21,8 @@ class ServoSpec:
 
     joint = sign * (tick - zero_tick) * 2 pi / 4096 * travel. `travel` is 1 for a joint in rad and [m/rad] for a finger.
     A `shadow` is a second servo on the same joint, which follows the first by itself (Dynamixel's secondary id).
+    `is_reversed` says that its drive mode turns it round, as the maker of the arm has set it: its ticks then rise the
+    other way, which `sign` goes by.
     """
 
     joint: str
@@ -30,6 +32,7 @@ class ServoSpec:
     sign: Literal[1, -1] = 1
     travel: float = 1.0
     shadow: int = 0
+    is_reversed: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.id <= 252 or not 0 <= self.shadow <= 252:

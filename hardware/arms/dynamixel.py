@@ -86,10 +86,12 @@ class DynamixelServos:
         setup = []
         if head[MODE] not in POSITION_MODES:
             setup.append(f"operating mode {head[MODE]}, one of {POSITION_MODES} is needed: set register {MODE}")
-        if head[DRIVE_MODE] & (REVERSED | TIME_BASED):
+        wanted = REVERSED if self._servos[servo].is_reversed else 0
+        if head[DRIVE_MODE] & (REVERSED | TIME_BASED) != wanted:
             setup.append(
-                f"drive mode {head[DRIVE_MODE]} turns it round (1) or times its profile (4): set register {DRIVE_MODE} "
-                "to 0, and `sign: -1` in the station where the joint turns the other way"
+                f"drive mode {head[DRIVE_MODE]}, {wanted} is needed (1 turns it round, 4 times its profile): set "
+                f"register {DRIVE_MODE}, or `is_reversed` in the station; where the joint then turns the wrong way, "
+                "`sign: -1`"
             )
         shadow = self._servos[servo].shadow
         if shadow and (follows := self.bus.read_number(shadow, SECONDARY, 1)) != servo:

@@ -28,7 +28,8 @@ EEPROM_END, RAM_START, CLOCK_TURN_MS = 64, 64, 32768
 OVERLOAD, TRIPPED = 32, 255
 NO_RESULT, LIMIT, ACCESS, ALERT = 1, 6, 7, 0x80  # error numbers of a status packet, and its alert bit
 HEADER = b"\xff\xff\xfd"
-INITIAL = {FIRMWARE: 46, (10, 1): 0, (11, 1): 3, SECONDARY: 255, (146, 1): 32, (68, 1): 2}
+DRIVE_MODE = (10, 1)
+INITIAL = {FIRMWARE: 46, (11, 1): 3, SECONDARY: 255, (146, 1): 32, (68, 1): 2}
 
 
 class DynamixelBus(Emulator):
@@ -160,7 +161,9 @@ def make_bus(station: StationSpec, options: ServoBusOptions) -> DynamixelBus:
         for number in filter(None, (spec.id, spec.shadow)):
             servo = EmulatedServo(number, LAYOUT, position=home, rest=low)
             own = {MODEL: spec.model, (7, 1): number, LAYOUT.low: low, LAYOUT.high: high, LAYOUT.goal: 2048}
-            own |= {VOLTAGE: volts, **({SECONDARY: spec.id} if number == spec.shadow else {})}
+            is_shadow = number == spec.shadow  # which sits the other way round
+            own |= {VOLTAGE: volts, DRIVE_MODE: int(spec.is_reversed != is_shadow)}
+            own |= {SECONDARY: spec.id} if is_shadow else {}
             for register, value in {**INITIAL, **own}.items():
                 servo.put(register, value)
             servos.append(servo)

@@ -249,6 +249,13 @@ def test_a_dynamixel_that_is_set_up_otherwise_is_refused(
         assert [line for line in arm.mismatches if reason in line and "forearm_roll" in line], arm.mismatches
 
 
+def test_a_servo_that_turns_the_other_way_than_the_station_says_is_refused(dynamixel: ServoStandIn) -> None:
+    """A ViperX comes with the drive mode of its shoulder turned round: without it every shoulder motion is mirrored."""
+    dynamixel.bus.tell(set={"id": 2, "address": 10, "size": 1, "value": 0})
+    with make_arm(dynamixel.station) as arm:
+        assert any("servo 2 (shoulder): drive mode 0, 1 is needed" in line for line in arm.mismatches), arm.mismatches
+
+
 def test_a_shadow_that_follows_nobody_is_refused(dynamixel: ServoStandIn) -> None:
     dynamixel.bus.tell(set={"id": 3, "address": 12, "size": 1, "value": 255})
     with make_arm(dynamixel.station) as arm:
