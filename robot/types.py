@@ -113,7 +113,7 @@ class Mark(IntEnum):
     RECOVERY = 5  # what follows is recovery again
     RERECORD = 6  # discard, and begin anew from the same start
     WENT_WRONG = 7  # it went wrong `mark_back_s` ago
-    UNDO = 8  # takes the last label back, within `UNDO_S`
+    UNDO = 8  # of the last label, within `UNDO_S`; an outcome has ended the episode by then, and is mended in the store
 
 
 UNDO_S = 5.0

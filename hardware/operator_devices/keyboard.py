@@ -33,18 +33,19 @@ HELP = (
     "w s a d r f or arrows: move; u o i k j l: turn; g: gripper; m: fine; q: frame; tab: other arm\n"
     "t: own the arm without moving; h: hand back; p: freeze; x: STOP\n"
     "y: success; n: failure; z: discard; v: record anew; c: correction begins; b: recovery again; e: went wrong\n"
-    "backspace: undo the last label"
+    "backspace: recovery goes on after all (5 s); an outcome is mended in the store: tandem data flag"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class KeyboardOptions:
-    """`key_s`: for how long a key counts as down after its last byte."""
+    """`key_s`: for how long a key counts as down after its last byte. `path`: of another terminal than one's own."""
 
     controls: ControlOptions = field(
         default_factory=lambda: ControlOptions(trigger="motion", dead_zone=0.0, response=1.0, on_s=0.0, off_s=0.7)
     )
     key_s: float = 0.15
+    path: str = ""
 
     def __post_init__(self) -> None:
         if not 0.03 <= self.key_s <= 0.5:
@@ -140,4 +141,4 @@ class Keyboard(ByteDevice):
 def make_device(station: StationSpec, options: Mapping[str, object]) -> Keyboard:
     """Return the terminal's keyboard; `options` as in `KeyboardOptions`."""
     chosen: KeyboardOptions = build(KeyboardOptions, dict(options), "options of keyboard")
-    return Keyboard(KeyboardBytes(station, chosen))
+    return Keyboard(KeyboardBytes(station, chosen), chosen.path)

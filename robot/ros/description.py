@@ -24,7 +24,7 @@ SEES_IMAGES = (
 )
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Fast DDS 2 and 3
 DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
-OPERATORS = ("scripted", "page", "none")
+OPERATORS = ("scripted", "page", "device", "none")
 SIMULATED_TASK = "peg-insert"
 RESPAWN_DELAY_S = 2.0
 
@@ -66,6 +66,9 @@ def _yaml(value: Parameter) -> str:
 class GraphOptions:
     """What to start. Empty names leave the part out; `script` is extra parameters of the scripted operator.
 
+    `operator` is who may take over: `device` starts nobody, and somebody's device speaks from outside. `device` names
+    one that gets a process of its own beside whoever else there is, `device_options` is JSON.
+
     `task` is the scene of a simulated cell, peg-insert where it is empty; on hardware it only names the episodes.
     `replay` is the folder of a sealed episode whose actions drive in the policy's place. `learn` is the folder of the
     weights that a learner makes of the ticks it hears, for a residual `policy`. `parameters` is a ROS parameter file.
@@ -76,6 +79,8 @@ class GraphOptions:
     policy: str = ""
     execution: str = ""  # how the policy's chunks are executed; "": its own way
     operator: str = "scripted"
+    device: str = ""
+    device_options: str = "{}"
     record: str = ""
     bag: str = ""
     cameras: tuple[str, ...] | None = None  # None: the station's
@@ -121,6 +126,10 @@ def describe(options: GraphOptions) -> list[NodeSpec]:
         nodes.append(_spec(options, "sim.operator_node", "operator", **options.script))
     if options.operator == "page":
         nodes.append(_page(options))
+    if options.device:
+        given = {"device": options.device, "device_options": options.device_options}
+        device = _spec(options, "hardware.operator_node", "device", **given)
+        nodes.append(replace(device, required=False, respawn=True))  # the arm holds while nobody could take over
     if options.record:
         store, cameras = _absolute(options.record), ",".join(_cameras(options, station))
         recorder = _spec(options, "robot.ros.recorder_node", "recorder", store=store, cameras=cameras)
@@ -206,7 +215,7 @@ def _common(options: GraphOptions) -> dict[str, Parameter]:
 
 def _arbiter(options: GraphOptions) -> NodeSpec:
     policy = "any" if options.policy or options.replay else "none"
-    operator = "none" if options.operator == "none" else "any"
+    operator = "none" if options.operator == "none" and not options.device else "any"
     return _spec(options, "robot.ros.arbiter_node", "arbiter", policy=policy, operator=operator)
 
 

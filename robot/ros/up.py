@@ -1,5 +1,6 @@
 """Start a robot's graph: its nodes as processes, until Ctrl-C or until one of them fails."""
 
+import json
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Any, Literal
 
 from robot.operator.door import PORT
+from robot.operator_devices import read_options
 from robot.preflight import examine_file
 from robot.ros.description import GraphOptions, describe
 from robot.ros.processes import POLL_S, GraphFailed
@@ -30,6 +32,10 @@ class UpConfig:
     execution: str = ""
     """How its chunks are executed: receding[:STEPS], ensemble[:DECAY] or async[:STEPS]; its own way by default."""
     operator: Literal["scripted", "page", "none"] = "page"
+    device: str = ""
+    """An operator device with a process of its own: spacemouse, gamepad, leader."""
+    option: tuple[str, ...] = ()
+    """Of the device, as controls.frame=tool."""
     record: Path | None = None
     """Folder of the episode store."""
     bag: Path | None = None
@@ -103,6 +109,8 @@ def _options(config: UpConfig) -> GraphOptions:
         policy=str(config.policy or ""),
         execution=config.execution,
         operator=config.operator,
+        device=config.device,
+        device_options=json.dumps(read_options(config.option)),
         record=str(config.record or ""),
         bag=str(config.bag or ""),
         cameras=config.cameras,
