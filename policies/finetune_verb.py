@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from policies.checkpoint import load_module, load_policy, module_entries, read_content
-from policies.data.demonstrations import Demonstrations, seeing_env
+from policies.data.demonstrations import Demonstrations, Env, seeing_env
 from policies.data.sources import DemonstrationOptions, obtain
 from policies.evaluation import Evaluation, Evaluator, curve_point
 from policies.observations import cameras, image_shapes, vector_shapes
 from policies.presets import resolve
 from policies.run import Run, new_folder, resumed, write_json
 from policies.starts import evaluation_starts
+from policies.takeovers.shared_control import Watched
 from policies.training_figures import draw_curves
 from robot.checkpoint_file import find_policy
 from robot.errors import ConfigError, unknown_name
@@ -37,6 +38,9 @@ class FinetuneConfig(DemonstrationOptions):
     recipe: str = "resfit"
     preset: str = "cpu"
     """Named settings of the recipe."""
+    person: str = ""
+    """Who looks on and takes over, for recipes that learn from it: a name of the group `tandem.people`; empty: whom the
+    recipe is made for."""
     base_preset: str = "cpu"
     """Named settings of the base, where it is trained here."""
     set: tuple[str, ...] = ()
@@ -86,7 +90,7 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     with Evaluator(config.env, config.workers) as evaluator:
         before = None if base_path is None else evaluator.evaluate(base_path, evaluation_starts(config.eval_episodes))
         print(f"base: {'none' if before is None else before.success}")
-        env = seeing_env(config.env, sight["images"], sight["image_size"])
+        env = watched(seeing_env(config.env, sight["images"], sight["image_size"]), config, recipe)
         state = recipe.finetune(
             env,
             None if base_path is None else load_policy(base_path),
@@ -108,7 +112,7 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         "env_steps": settings.env_steps,
         "gradient_updates": state.updates,
         "demonstrations": len(demonstrations.trajectories),
-        "human_ticks": demonstrations.ticks,
+        "human_ticks": demonstrations.ticks + (env.person.driven_ticks if isinstance(env, Watched) else 0),
         "learning_s": state.wall_s,
         "wall_s": time.monotonic() - began,
         "demonstrations_sha256": demos_sha256,
@@ -123,6 +127,14 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     write_json(out / "result.json", result)
     print(f"policy: {folder.policy_path}\nnext: tandem report {out}")
     return result
+
+
+def watched(env: Env, config: FinetuneConfig, recipe: Any) -> Env:
+    """Return the world with somebody who looks on, where the recipe learns from takeovers."""
+    if not getattr(recipe, "NEEDS_PERSON", False):
+        return env
+    name = config.person or getattr(recipe, "PERSON", "scripted")
+    return Watched(env, load_module("person", name, "tandem.people")(config.env))
 
 
 def given_base(config: FinetuneConfig) -> Path | None:
