@@ -1,0 +1,80 @@
+"""The codec: frames to small latent maps and back, every view by itself with shared weights.
+
+Eight pixels of a side become one cell. What a view shows on average is a part of the decoder, so that a fixed camera's
+background costs no latent; latents are normalised per channel, and only normalised ones leave this file.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from world_models.settings import VideoModelConfig
+
+
+class Residual(nn.Module):
+    """Two convolutions beside the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.body(maps)
+
+
+class Codec(nn.Module):
+    """An autoencoder of images. Images are (N, 3, size, size) in [0, 1]; `views` (N,) says which camera each is of."""
+
+    backgrounds: Tensor
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, config: VideoModelConfig, views: int) -> None:
+        super().__init__()
+        quarter, eighth = config.codec_widths
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, quarter, 4, stride=4),
+            Residual(quarter),
+            nn.Conv2d(quarter, eighth, 3, stride=2, padding=1),
+            Residual(eighth),
+            nn.Conv2d(eighth, config.latent_channels, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(config.latent_channels, eighth, 3, padding=1),
+            Residual(eighth),
+            nn.Conv2d(eighth, 4 * quarter, 3, padding=1),
+            nn.PixelShuffle(2),
+            Residual(quarter),
+            nn.Conv2d(quarter, 48, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
+        self.register_buffer("backgrounds", torch.full((views, 3, config.image_size, config.image_size), 0.5))
+        self.register_buffer("latent_mean", torch.zeros(config.latent_channels, 1, 1))
+        self.register_buffer("latent_std", torch.ones(config.latent_channels, 1, 1))
+
+    def encode(self, images: Tensor, views: Tensor) -> Tensor:
+        """Return normalised latents (N, C, H, W)."""
+        return (self.encoder(images - self.backgrounds[views]) - self.latent_mean) / self.latent_std
+
+    def decode(self, latents: Tensor, views: Tensor) -> Tensor:
+        """Return images of normalised latents, not clipped to [0, 1]."""
+        return self.backgrounds[views] + self.decoder(latents * self.latent_std + self.latent_mean)
+
+    def loss(self, images: Tensor, views: Tensor) -> Tensor:
+        """Return the L1 error, weighted up where an image is not what its view shows on average."""
+        background = self.backgrounds[views]
+        weight = 1.0 + 4.0 * ((images - background).abs().amax(dim=1, keepdim=True) / 0.25).clamp(max=1.0)
+        error = (self.decode(self.encode(images, views), views) - images).abs()
+        return (weight * error).sum() / (3.0 * weight.sum())
+
+    @torch.no_grad()
+    def normalize_latents(self, images: Tensor, views: Tensor) -> None:
+        """Set the latents' mean and spread per channel from images; decoding stays what it was."""
+        raw = self.encode(images, views) * self.latent_std + self.latent_mean
+        self.latent_mean.copy_(raw.mean(dim=(0, 2, 3)).view_as(self.latent_mean))
+        self.latent_std.copy_(raw.std(dim=(0, 2, 3)).clamp(min=1e-3).view_as(self.latent_std))
