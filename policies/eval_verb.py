@@ -9,6 +9,7 @@ import torch
 
 from policies.checkpoint import load_policy, read_content
 from policies.evaluation import Evaluator, build_world, show_fit
+from policies.imagined import World, check_world, env_in
 from policies.run import new_folder, write_json
 from policies.starts import evaluation_starts
 from robot.checkpoint_file import find_policy
@@ -24,6 +25,10 @@ class EvalConfig:
     policy: Path
     """A policy file, or a run folder that holds policy.safetensors."""
     env: str = "tandem/peg-insert"
+    world: World = "simulated"
+    """`imagined`: as a world model imagines --env, each episode from that world's own start."""
+    world_model: Path | None = None
+    """Folder of the model, for --world imagined."""
     against: Path | None = None
     """A second policy for a paired comparison."""
     episodes: int = 200
@@ -43,6 +48,9 @@ class EvalConfig:
             raise ConfigError(f"episodes must be >= 1, got {self.episodes}")
         if self.through == "graph" and self.against is not None:
             raise ConfigError("--against compares in lock-step: leave out --through graph")
+        check_world(self.world, self.world_model)
+        if self.world == "imagined" and self.through == "graph":
+            raise ConfigError("--through graph runs the station's own nodes: leave it out with --world imagined")
         if self.takeover and self.through != "graph":
             raise ConfigError("--takeover needs --through graph: nobody can take over in lock-step")
 
@@ -51,11 +59,12 @@ def run(config: EvalConfig) -> dict[str, Any]:
     """Evaluate, print, return."""
     torch.set_num_threads(1)  # small networks: a second thread only costs
     began = time.monotonic()
-    print(f"eval: {config.policy} in {config.env}, {config.episodes} fixed starts")
+    world = env_in(config.world, config.env, config.world_model)
+    print(f"eval: {config.policy} in {world}, {config.episodes} fixed starts")
     path, starts = find_policy(config.policy), evaluation_starts(config.episodes)
     against = find_policy(config.against) if config.against else None
     for file in (path, against) if against else (path,):
-        _show_fit(file, config, starts[0])
+        _show_fit(file, world, config.execution, starts[0])
     store, other = None, None
     if config.through == "graph":
         from policies.graph_evaluation import evaluate_in_graph
@@ -65,12 +74,13 @@ def run(config: EvalConfig) -> dict[str, Any]:
             config.env, path, starts, store, has_takeover=config.takeover, execution=config.execution
         )
     else:
-        with Evaluator(config.env, config.workers, config.execution) as evaluator:
+        with Evaluator(world, config.workers, config.execution) as evaluator:
             evaluation = evaluator.evaluate(path, starts)
             other = evaluator.evaluate(against, starts) if against else None
     print(f"success: {evaluation.success}, {evaluation.success_steps:.1f} steps where it succeeded")
     result: dict[str, Any] = {
         "env": config.env,
+        "world": config.world,
         "policy": path,
         "policy_sha256": read_content(path).sha256,
         "success": asdict(evaluation.success),
@@ -92,13 +102,13 @@ def run(config: EvalConfig) -> dict[str, Any]:
     return result
 
 
-def _show_fit(path: Path, config: EvalConfig, seed: int) -> None:
+def _show_fit(path: Path, world: str, execution: str, seed: int) -> None:
     """Print the pre-flight of a policy in the world; one that does not fit is refused."""
     policy = load_policy(path)
-    env = build_world(config.env, policy.spec)
+    env = build_world(world, policy.spec)
     try:
         print(f"{path}:")
-        show_fit(env, policy, config.execution, seed)
+        show_fit(env, policy, execution, seed)
     finally:
         env.close()
 

@@ -12,6 +12,7 @@ from policies.checkpoint import load_module, load_policy, module_entries, read_c
 from policies.data.demonstrations import Demonstrations, Env, seeing_env
 from policies.data.sources import DemonstrationOptions, obtain
 from policies.evaluation import Evaluation, Evaluator, curve_point
+from policies.imagined import World, check_world, env_in
 from policies.observations import cameras, image_shapes, vector_shapes
 from policies.presets import resolve
 from policies.run import Run, new_folder, resumed, write_json
@@ -32,6 +33,10 @@ class FinetuneConfig(DemonstrationOptions):
 
     env: str = "tandem/peg-insert"
     """World to improve in: <suite>/<name>."""
+    world: World = "simulated"
+    """Where to learn; `imagined`: as a world model imagines --env. Demonstrations and judge are the true world's."""
+    world_model: Path | None = None
+    """Folder of the model, for --world imagined."""
     base: str = "bc"
     """Kind of base to train from the demonstrations, or the path of a policy file. What the result is compared with;
     recipes that stand on no base (sac, rlpd, wsrl) also take none, and then compare with nothing."""
@@ -60,6 +65,7 @@ class FinetuneConfig(DemonstrationOptions):
     """Run folder of an interrupted run; no other flag is needed."""
 
     def __post_init__(self) -> None:
+        check_world(self.world, self.world_model)
         if min(self.eval_episodes, self.curve_episodes) < 1 or self.workers < 0:
             raise ConfigError(
                 f"eval_episodes {self.eval_episodes} and curve_episodes {self.curve_episodes} must be >= 1, "
@@ -90,7 +96,8 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     with Evaluator(config.env, config.workers) as evaluator:
         before = None if base_path is None else evaluator.evaluate(base_path, evaluation_starts(config.eval_episodes))
         print(f"base: {'none' if before is None else before.success}")
-        env = watched(seeing_env(config.env, sight["images"], sight["image_size"]), config, recipe)
+        world = env_in(config.world, config.env, config.world_model)
+        env = watched(seeing_env(world, sight["images"], sight["image_size"]), config, recipe)
         state = recipe.finetune(
             env,
             None if base_path is None else load_policy(base_path),
@@ -104,8 +111,10 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         after = evaluator.evaluate(folder.policy_path, evaluation_starts(config.eval_episodes))
     folder.close()
     print(f"finetuned: {after.success}")
+    imagined = _imagined(config, world, folder.policy_path)
     result = outcome(before, after, state.curve) | {
         "env": config.env,
+        "world": config.world,
         "recipe": config.recipe,
         "preset": config.preset,
         "seed": config.seed,
@@ -124,6 +133,9 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         "curves": draw_curves(out),
         "run": out,
     }
+    if imagined is not None:
+        gap = imagined.success.value - after.success.value
+        result |= {"imagined_success": asdict(imagined.success), "imagined_minus_true": gap}
     write_json(out / "result.json", result)
     print(f"policy: {folder.policy_path}\nnext: tandem report {out}")
     return result
@@ -135,6 +147,16 @@ def watched(env: Env, config: FinetuneConfig, recipe: Any) -> Env:
         return env
     name = config.person or getattr(recipe, "PERSON", "scripted")
     return Watched(env, load_module("person", name, "tandem.people")(config.env))
+
+
+def _imagined(config: FinetuneConfig, world: str, policy: Path) -> Evaluation | None:
+    """Return what the policy achieves where it learned, if that was in imagination: what it exploits shows as a gap."""
+    if config.world != "imagined":
+        return None
+    with Evaluator(world) as evaluator:
+        found = evaluator.evaluate(policy, evaluation_starts(config.curve_episodes))
+    print(f"in imagination: {found.success}")
+    return found
 
 
 def given_base(config: FinetuneConfig) -> Path | None:

@@ -15,7 +15,8 @@ import torch
 from policies.state_file import read_tree, write_tree
 from robot.errors import CheckpointMismatch, ConfigError, unknown_name
 from robot.types import Array
-from world_models.contract import Frames, History, WorldModel, WorldModelSpec
+from world_models.contract import History, WorldModel, WorldModelSpec
+from world_models.episode_frames import EpisodeFrames
 
 Pool = Literal["start", "keyframe", "mixed"]
 KINDS = ("start", "success", "near_miss", "takeover", "gripper")
@@ -135,19 +136,6 @@ class StartFile:
         return cls(records)
 
 
-@dataclass(frozen=True)
-class EpisodeFrames:
-    """One recorded episode at a model's frame rate; row i is frame i."""
-
-    name: str
-    frames: Frames  # by view: uint8, (T, size, size, 3)
-    commands: Array  # (T, A): in force at each frame
-    joints: Array  # (T, n_joints): commanded at each frame
-    is_success: bool
-    takeovers: tuple[int, ...] = ()  # frames at which a person began to drive
-    instruction: str = ""
-
-
 def cut(episode: EpisodeFrames, spec: WorldModelSpec, kind: str, frame: int) -> StartRecord:
     """Return the start at one frame of an episode: a plain one at frame 0, else a keyframe with its memory.
 
@@ -182,13 +170,13 @@ def cut(episode: EpisodeFrames, spec: WorldModelSpec, kind: str, frame: int) -> 
 def keyframes(episode: EpisodeFrames, spec: WorldModelSpec, *, lead: int = 4) -> list[StartRecord]:
     """Return the starts of one episode: its beginning, and the moments that decide.
 
-    A success gives the moment `lead` frames before its end, a failure the same before its gripper's last event (or its
-    end): a near miss. Moments before a person took over, and before the gripper's first event, are there for both.
+    A success gives the moment `lead` frames before it is solved, a failure the same before its gripper's last event
+    (or its end): a near miss. Moments before a takeover, and before the gripper's first event, are there for both.
     """
     gripper = episode.commands[:, -1]
     events = np.flatnonzero(np.abs(np.diff(gripper)) > 0.25 * max(np.ptp(gripper), 1e-9)) + 1
     last = len(episode.commands) - 1
-    decisive = last if episode.is_success or not len(events) else int(events[-1])
+    decisive = int(episode.labels.argmax()) if episode.is_success else int(events[-1]) if len(events) else last
     wanted = [("success" if episode.is_success else "near_miss", decisive - lead)]
     wanted += [("takeover", at - lead) for at in episode.takeovers]
     wanted += [("gripper", int(events[0]) - lead)] if len(events) else []

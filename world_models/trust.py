@@ -35,6 +35,10 @@ class Trust:
         """Return calibrated probabilities that the task is solved."""
         return self.calibration(probabilities)
 
+    def outcome(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return whether each episode of frames (B, T) counts as solved, by first passage: (B,) bool."""
+        return np.asarray((self.success(probabilities) >= self.threshold).any(axis=1))
+
     def write(self, folder: Path) -> Path:
         """Write `trust.json` into a model's folder."""
         write_json(folder / FILE, asdict(self))

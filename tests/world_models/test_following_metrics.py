@@ -60,6 +60,6 @@ def test_displacement_fit_catches_signs_axes_and_scale() -> None:
 
 
 def test_drift_and_disagreement_are_distances_in_pixels() -> None:
-    track = np.array([[[1.0, 1.0], [4.0, 5.0], [1.0, 1.0]]])
+    track = np.array([[[1.0, 1.0], [9.0, 9.0], [4.0, 5.0]]])
     assert drift_px(track) == pytest.approx([5.0])
     assert disagreement_px(track, track + np.array([0.0, 2.0])) == 2.0

@@ -10,9 +10,10 @@ from gymnasium.vector.vector_env import AutoresetMode
 from policies.state_file import read_tree, write_tree
 from robot.errors import CheckpointMismatch, ConfigError
 from tests.world_models.toy import GOAL_X, SPEC, STATION, ToyModel, toy_episodes
+from world_models.episode_frames import EpisodeFrames
 from world_models.imagined_env import ImaginationConfig, ImaginedEnv
 from world_models.metrics.outcomes import Calibration
-from world_models.start_records import EpisodeFrames, StartFile, cut, keyframes
+from world_models.start_records import StartFile, cut, keyframes
 from world_models.trust import Trust
 
 HOME = STATION.home

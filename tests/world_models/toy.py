@@ -6,7 +6,7 @@ anchor drifts as soon as there is noise.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from robot.specs import load_station
 from robot.types import Array
 from world_models.contract import Frames, History, Imagined, WorldModelSpec, check_actions, check_history, check_views
-from world_models.start_records import EpisodeFrames
+from world_models.episode_frames import EpisodeFrames
 
 SIZE, HALF, MARGIN = 24, 2.0, 5.0
 GOAL_X, GRIP = 0.55, 0.03  # solved beyond this x with the gripper closed below this
@@ -114,9 +114,5 @@ def _episode(rng: np.random.Generator, index: int, frames: int, *, reaches: bool
     grey = torch.full((frames, 2), 0.2 + 0.1 * rng.random())
     images = ToyModel().decode(draw(torch.as_tensor(commands), grey)[None])
     joints = np.repeat(STATION.home[None], frames, axis=0)
-    is_success = bool(success_of(commands).any())
-    return EpisodeFrames(f"toy-{index}", {v: f[0] for v, f in images.items()}, commands, joints, is_success)
-
-
-def small_memory(memory: int) -> WorldModelSpec:
-    return replace(SPEC, memory=memory)
+    seen = {view: frames[0] for view, frames in images.items()}
+    return EpisodeFrames(f"toy-{index}", seen, commands, joints, success_of(commands))

@@ -87,12 +87,12 @@ def displacement_fit(commanded: Array, found: Array) -> ProbeFit:
 
 
 def drift_px(track: Array) -> Array:
-    """Return how far each clip's hand strays from where it was first, at most [pixels].
+    """Return how far each clip's hand ends from where it began, (B,) [pixels].
 
     Args:
         track: (B, T, 2) [pixels].
     """
-    return np.linalg.norm(track - track[:, :1], axis=-1).max(axis=1)
+    return np.linalg.norm(track[:, -1] - track[:, 0], axis=-1)
 
 
 def disagreement_px(first: Array, second: Array) -> float:

@@ -1,0 +1,82 @@
+"""Rows of a report in the form of a benchmark, and the targets they are held to."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robot.errors import ConfigError, unknown_name
+from world_models.metrics.video import Estimate
+
+TARGETS = Path(__file__).parents[2] / "benchmarks" / "targets.toml"
+
+
+def read_targets(tier: str) -> dict[str, float]:
+    """Return the limits of one tier by `<check>_<metric>`; ConfigError where the tier is unknown."""
+    if not TARGETS.is_file():
+        raise ConfigError(f"no {TARGETS}: the targets stand in the source tree; run from a checkout")
+    tiers = tomllib.loads(TARGETS.read_text())["imagine"]
+    if tier not in tiers:
+        raise unknown_name("tier of targets", tier, tiers)
+    return tiers[tier]
+
+
+@dataclass
+class Report:
+    """Rows as they are found. A row without a target says something and decides nothing."""
+
+    targets: Mapping[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        check: str,
+        metric: str,
+        value: float | Estimate,
+        unit: str,
+        *,
+        key: str = "",
+        reference: float | None = None,
+        **more: Any,
+    ) -> None:
+        """Add a row.
+
+        Args:
+            check: A1 to A18.
+            metric: in words.
+            value: what was found; of an estimate its interval and count are kept too.
+            unit: of the value.
+            key: of the target, after the check's name; "": none. A list is a range, a name ending in `_max` an upper
+                limit, any other a lower limit.
+            reference: what a baseline gives on the same clips.
+            more: further facts of the row.
+        """
+        if isinstance(value, Estimate):
+            more = {"low": value.low, "high": value.high, "n": value.n} | more
+            value = value.value
+        name = f"{check}_{key}" if key else ""
+        target = self.targets.get(name)
+        self.rows.append(
+            {
+                "metric": f"{check} {metric}",
+                "value": value,
+                "unit": unit,
+                "reference": reference,
+                "ratio": value / reference if reference else None,
+                "target": target,
+                "ok": target is None or _holds(value, target, name),
+                "check": check,
+            }
+            | more
+        )
+
+    def failed(self) -> list[str]:
+        """Return the checks with a row that misses its target."""
+        return sorted({row["check"] for row in self.rows if not row["ok"]})
+
+
+def _holds(value: float, target: Any, name: str) -> bool:
+    if isinstance(target, list):
+        return bool(target[0] <= value <= target[1])
+    return bool(value <= target) if name.endswith("_max") else bool(value >= target)
