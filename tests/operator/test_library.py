@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from policies.data.episodes import open_episodes
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError, StoreError
 from robot.images import encode_image
@@ -112,19 +111,24 @@ def test_what_is_not_there_is_said_in_one_line(server: PageServer, path: str) ->
     assert status == 404 and len(body.splitlines()) == 1
 
 
-def test_a_label_given_afterwards_decides_what_is_learnt_from_and_changes_no_recording(
+def test_a_label_given_afterwards_says_how_an_episode_counts_and_changes_no_recording(
     server: PageServer, root: Path
 ) -> None:
-    before = EpisodeStore(root).content_hash()
+    store = EpisodeStore(root)
+    before, infos = store.content_hash(), store.episodes()
+
+    def ends() -> list[EndReason]:
+        return [outcome_of(info, read_labels(root)) for info in infos]
+
     assert json.loads(ask(server, "/episodes/second/label", {"outcome": "success"})[1])["outcome"] == "success"
-    assert len(open_episodes(root).episodes) == 2
+    assert ends() == [EndReason.SUCCESS, EndReason.SUCCESS]
     ask(server, "/episodes/first/label", {"outcome": "discard"})
-    assert [episode.info.episode_id for episode in open_episodes(root).episodes] == ["second"]
+    assert ends() == [EndReason.DISCARD, EndReason.SUCCESS]
     for name in ("first", "second"):
         ask(server, f"/episodes/{name}/label", {"outcome": "as recorded"})
-    assert [episode.info.episode_id for episode in open_episodes(root).episodes] == ["first"]
+    assert ends() == [EndReason.SUCCESS, EndReason.FAILURE]
     assert EpisodeStore(root).content_hash() == before
-    EpisodeStore(root).load("second").verify()
+    store.load("second").verify()
 
 
 @pytest.mark.parametrize("origin", ["", "null", "http://evil.example"])

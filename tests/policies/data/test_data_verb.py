@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from policies.data.bench_episodes import FACTS, record_episode
-from policies.data.episodes import read_store
+from policies.data.episodes import open_episodes, read_store
 from policies.data.score import robust_z
 from policies.data.verb import VERB
 from robot.bench_store import make_tick
 from robot.curation import copy_episodes, read_flags
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError, StoreError
+from robot.outcome_labels import AS_RECORDED, add_label
 from robot.types import EndReason
 from robot.verb import run_verb
 
@@ -61,6 +62,20 @@ def test_listing_tells_of_flags_and_dropped_episodes(store: EpisodeStore, capsys
     tandem(capsys, "drop", root, "--episodes", "bench-0003", "--restore")
     assert {info.episode_id: info.content_sha256 for info in store.episodes()} == before
     assert read_store(root).tried == 3
+
+
+def test_training_and_the_list_go_by_the_label_given_afterwards(
+    store: EpisodeStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [info.episode_id for info in store.episodes()]
+    add_label(store.root, ids[0], "failure", "test")
+    add_label(store.root, ids[1], "discard", "test")
+    chosen = open_episodes(store.root)
+    assert [episode.info.episode_id for episode in chosen.episodes] == ids[2:] and chosen.tried == 3
+    listed = tandem(capsys, "list", store.root)["episodes"]
+    assert [row.get("label") for row in listed] == ["failure", "discard", None, None]
+    add_label(store.root, ids[0], AS_RECORDED, "test")
+    assert len(open_episodes(store.root).episodes) == 3
 
 
 def test_contact_sheets_show_every_camera(store: EpisodeStore, capsys: pytest.CaptureFixture[str]) -> None:
