@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from robot.types import Mark, OperatorInput, OwnerRequest
 
@@ -19,6 +20,14 @@ class _Device:
     mark: Mark = Mark.NONE
 
 
+class Listener(Protocol):
+    """Who is told, in their order, of all packets and of all ticks that ask for them: `robot.operator_log`."""
+
+    def packet(self, packet: OperatorInput, now_s: float) -> None: ...
+
+    def take(self, now_s: float, *, is_human: bool) -> None: ...
+
+
 class OperatorInbox:
     """Packets of any number of devices, filled by one thread and emptied tick by tick by another.
 
@@ -27,7 +36,8 @@ class OperatorInbox:
     Packets are numbered anew, so that a device that starts again is not taken for an old one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, listener: Listener | None = None) -> None:
+        self._listener = listener
         self._devices: dict[str, _Device] = {}
         self._driver = ""
         self._seq = 0
@@ -36,6 +46,8 @@ class OperatorInbox:
     def put(self, packet: OperatorInput, now_s: float) -> bool:
         """Keep a packet; False where it is not newer than the device's last."""
         with self._lock:
+            if self._listener is not None:
+                self._listener.packet(packet, now_s)
             known = self._devices.get(packet.device)
             if known is None:
                 known = self._devices[packet.device] = _Device(packet, now_s)
@@ -55,6 +67,8 @@ class OperatorInbox:
             is_human: whether a person drives by now.
         """
         with self._lock:
+            if self._listener is not None:
+                self._listener.take(now_s, is_human=is_human)
             if not self._devices:
                 return None, 0.0
             self._driver = self._driver if is_human else ""
