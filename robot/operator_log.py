@@ -151,7 +151,7 @@ def _tick(state: Ownership, event: dict[str, Any], operator: OperatorInput | Non
 
 
 def _packet(said: dict[str, Any]) -> OperatorInput:
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
     values["request"] = OwnerRequest(values.get("request", 0))
     values["mark"] = Mark(values.get("mark", 0))
     return OperatorInput(**values)
