@@ -1,0 +1,69 @@
+"""The data mix: who drives, labels at every tick, a recording that goes on where it stopped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot.episode_store import EpisodeStore
+from robot.errors import ConfigError
+from robot.types import EndReason
+from world_models.drivers import NearMiss, Wander
+from world_models.recording import Mix, record_mix
+
+LOW, HIGH, GRIPPER = np.zeros(4), np.ones(4), np.array([3])
+
+
+def test_episodes_outlast_success_and_every_tick_is_labelled(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    mix = Mix(success=1.0, near_miss=0.0, clones=0.0)
+    first = record_mix("tandem/reach", store, 1, views=("scene",), image_size=16, ticks=60, mix=mix, seed=3)
+    later = record_mix("tandem/reach", store, 2, views=("scene",), image_size=16, ticks=60, mix=mix, seed=3)
+    assert (first["recorded_now"], later["recorded_now"]) == (1, 1)
+    infos = store.episodes()
+    assert [info.steps for info in infos] == [60, 60]
+    assert {info.end_reason for info in infos} == {EndReason.TIMEOUT}
+    rewards = store.load(infos[0].episode_id).columns["reward_task"]
+    assert set(rewards.tolist()) == {0.0, 1.0}
+    assert len(infos[0].metadata["start_cell"]) == 2
+
+
+def test_wandering_is_smooth_and_stays_in_its_box() -> None:
+    wander, command, steps = Wander(LOW, HIGH, GRIPPER), np.full(4, 0.5), []
+    wander.reset(1)
+    for _ in range(200):
+        action = wander.act({}, command)
+        steps.append(action[:3] - command[:3])
+        command = action
+        assert (action >= LOW).all()
+        assert (action <= HIGH).all()
+    steps = np.array(steps)
+    assert np.abs(steps).max() < 0.1
+    assert np.corrcoef(steps[:-1].ravel(), steps[1:].ravel())[0, 1] > 0.6
+
+
+def test_a_near_miss_aims_beside_the_thing_by_what_is_said() -> None:
+    driver = NearMiss("tandem/lift", GRIPPER)
+    shifts = []
+    for seed in range(40):
+        driver.reset(seed)
+        shifts.append(np.linalg.norm(driver._shift))
+    missed = [shift for shift in shifts if shift > 0]
+    assert 20 <= len(missed) < 40
+    assert min(missed) >= 0.005
+    assert max(missed) <= 0.03
+
+
+def test_a_late_gripper_keeps_its_command_for_so_long() -> None:
+    driver, seed = NearMiss("tandem/lift", GRIPPER), 0
+    while not driver._delay.maxlen:
+        driver.reset(seed := seed + 1)
+    cube = np.array([0.5, 0.0, 0.02])
+    seen = {"tcp_position": cube, "joint_position": np.full(8, 0.04), "object_state": cube}
+    asked = [driver.act(seen, np.array([*cube, 0.04]))[3] for _ in range(driver._late + 2)]
+    assert asked == [0.04] * driver._late + [0.0] * 2
+
+
+def test_impossible_mixes_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"at most 1 together, got \(0.5, 0.4, 0.3\)"):
+        Mix(0.5, 0.4, 0.3)
