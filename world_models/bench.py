@@ -63,10 +63,11 @@ def sample_plainly(
     clean, known = model.clean_part(history)
     new = model.new_facts(actions, commands)
     scheduler = FlowMatchEulerDiscreteScheduler()
-    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps).tolist())
+    sigmas: list[float] = np.linspace(1.0, 1.0 / steps, steps).tolist()
+    scheduler.set_timesteps(sigmas=sigmas)
     assert scheduler.timesteps is not None
     x = noise
-    for sigma, timestep in zip(scheduler.sigmas.tolist(), scheduler.timesteps, strict=False):
+    for sigma, timestep in zip(sigmas, scheduler.timesteps, strict=True):
         facts = replace(new, tau=torch.full_like(new.tau, 1.0 - sigma))
         window = FrameFacts(*(torch.cat([getattr(part, name) for part in (known, facts)], 1) for name in vars(new)))
         found = model.network.dynamics(torch.cat([clean, x], dim=1), window)

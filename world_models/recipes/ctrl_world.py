@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 
 from policies.checkpoint import save_policy
 from policies.data.chunks import ChunkBatch, ChunkDataset, ChunkSource, cut_chunks
@@ -126,7 +127,9 @@ def imagine_episodes(
 ) -> list[ImaginedEpisode]:
     """Return `rollouts` imagined episodes of a policy."""
     rng, found = np.random.default_rng(seed), []
-    half = (env.single_action_space.high - env.single_action_space.low) / 2
+    box = env.single_action_space
+    assert isinstance(box, spaces.Box)
+    half = (box.high - box.low) / 2
     for batch in range(-(-config.rollouts // env.num_envs)):
         shift = config.action_noise * half * rng.standard_normal((env.num_envs, len(half)))
         shift[:, env.cell.actions.grippers] = 0.0
