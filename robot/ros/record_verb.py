@@ -11,8 +11,10 @@ from robot.episode import EpisodeInfo
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.lockstep_recording import record_lockstep
+from robot.operator_devices import make_operator_device, read_options
 from robot.preflight import examine_file
 from robot.ros.description import GraphOptions, Parameter, describe, named_task
+from robot.ros.device_recording import DeviceRecording, record_by_device
 from robot.ros.running_graph import RunningGraph, choose_domain, running_graph
 from robot.specs import load_station
 from robot.types import EndReason
@@ -41,6 +43,10 @@ class RecordConfig:
     """Draw every episode's light, colours, camera poses, dynamics and latency anew."""
     operator: Literal["scripted", "page"] = "scripted"
     """`page`: a person in a browser, who also starts and ends the episodes."""
+    teleop: str = ""
+    """An operator device that drives, as spacemouse, gamepad, keyboard, leader+keyboard; the page is open beside it."""
+    option: tuple[str, ...] = ()
+    """Of that device, as controls.frame=tool."""
     policy: Path | None = None
     """Checkpoint file or run folder that drives between takeovers."""
     execution: str = ""
@@ -60,7 +66,10 @@ def run_record(config: RecordConfig) -> dict[str, Any]:
     """Record, stop the graph, and tell what lies in the store."""
     if config.episodes < 1:
         raise ConfigError(f"episodes is {config.episodes}, allowed: 1 and more")
-    config = replace(config, task=named_task(config.task, load_station(config.station)))
+    station = load_station(config.station)
+    config = replace(config, task=named_task(config.task, station))
+    if config.teleop:
+        make_operator_device(config.teleop, station, read_options(config.option))  # before anything starts
     if config.lockstep:
         return _record_lockstep(config)
     if config.policy is not None:
@@ -69,7 +78,7 @@ def run_record(config: RecordConfig) -> dict[str, Any]:
     print(f"recording {config.episodes} episodes of {config.task} on {config.station} into {config.store}", flush=True)
     begun_s = time.monotonic()
     with running_graph(nodes, domain_id=choose_domain(config.domain_id), echo=_print_policy) as graph:
-        ids = list(_by_hand(graph, config) if config.operator == "page" else _by_script(graph, config))
+        ids = list(_episodes(graph, config))
     store = EpisodeStore(config.store)  # seals what the recorder had no time for
     infos = [info for info in store.episodes() if info.episode_id in ids]
     successes = sum(info.end_reason is EndReason.SUCCESS for info in infos)
@@ -84,6 +93,26 @@ def run_record(config: RecordConfig) -> dict[str, Any]:
     }
 
 
+def _episodes(graph: RunningGraph, config: RecordConfig) -> Iterator[str]:
+    """Yield the ids of the episodes as they end, by whoever starts them."""
+    if config.teleop:
+        return record_by_device(graph, _device_recording(config))
+    return _by_hand(graph, config) if config.operator == "page" else _by_script(graph, config)
+
+
+def _device_recording(config: RecordConfig) -> DeviceRecording:
+    return DeviceRecording(
+        station=load_station(config.station),
+        device=config.teleop,
+        options=read_options(config.option),
+        episodes=config.episodes,
+        seed=config.seed,
+        is_autonomous=config.policy is not None,
+        limit_s=config.episode_limit_s,
+        store=config.store,
+    )
+
+
 def _print_policy(name: str, line: str) -> None:
     """Show what the policy says, its first chunk above all."""
     if name == "policy":
@@ -92,8 +121,10 @@ def _print_policy(name: str, line: str) -> None:
 
 def _record_lockstep(config: RecordConfig) -> dict[str, Any]:
     """Record successful demonstrations of the scripted person without the graph."""
-    if config.policy is not None or config.operator != "scripted":
-        raise ConfigError("--lockstep records the scripted person's demonstrations: leave out --policy and --operator")
+    if config.policy is not None or config.operator != "scripted" or config.teleop:
+        raise ConfigError(
+            "--lockstep records the scripted person's demonstrations: leave out --policy, --operator and --teleop"
+        )
     env_id = f"tandem/{config.task}?station={config.station}&randomize={str(config.randomize).lower()}"
     begun_s = time.monotonic()
     print(f"recording {config.episodes} episodes of {env_id} in lock-step into {config.store}", flush=True)
@@ -128,7 +159,7 @@ def _options(config: RecordConfig) -> GraphOptions:
         task=config.task,
         policy=str(config.policy or ""),
         execution=config.execution,
-        operator=config.operator,
+        operator="page" if config.teleop else config.operator,
         record=str(config.store),
         bag=str(config.bag or ""),
         cameras=config.cameras,

@@ -25,7 +25,7 @@ ENDLESS = 10**9  # steps
 
 @dataclass(frozen=True)
 class TeleopConfig:
-    """Nothing is recorded here."""
+    """Nothing is recorded here: `tandem record --teleop DEVICE` does."""
 
     device: str = "keyboard"
     """spacemouse, gamepad, keyboard, leader, or one beside another, as leader+keyboard."""
