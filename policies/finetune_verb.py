@@ -96,8 +96,7 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     with Evaluator(config.env, config.workers) as evaluator:
         before = None if base_path is None else evaluator.evaluate(base_path, evaluation_starts(config.eval_episodes))
         print(f"base: {'none' if before is None else before.success}")
-        world = env_in(config.world, config.env, config.world_model)
-        env = watched(seeing_env(world, sight["images"], sight["image_size"]), config, recipe)
+        env = watched(seeing_env(_world(config), sight["images"], sight["image_size"]), config, recipe)
         state = recipe.finetune(
             env,
             None if base_path is None else load_policy(base_path),
@@ -111,10 +110,8 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         after = evaluator.evaluate(folder.policy_path, evaluation_starts(config.eval_episodes))
     folder.close()
     print(f"finetuned: {after.success}")
-    imagined = _imagined(config, world, folder.policy_path)
     result = outcome(before, after, state.curve) | {
-        "env": config.env,
-        "world": config.world,
+        **_where(config, folder.policy_path, after),
         "recipe": config.recipe,
         "preset": config.preset,
         "seed": config.seed,
@@ -133,9 +130,6 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         "curves": draw_curves(out),
         "run": out,
     }
-    if imagined is not None:
-        gap = imagined.success.value - after.success.value
-        result |= {"imagined_success": asdict(imagined.success), "imagined_minus_true": gap}
     write_json(out / "result.json", result)
     print(f"policy: {folder.policy_path}\nnext: tandem report {out}")
     return result
@@ -149,14 +143,19 @@ def watched(env: Env, config: FinetuneConfig, recipe: Any) -> Env:
     return Watched(env, load_module("person", name, "tandem.people")(config.env))
 
 
-def _imagined(config: FinetuneConfig, world: str, policy: Path) -> Evaluation | None:
-    """Return what the policy achieves where it learned, if that was in imagination: what it exploits shows as a gap."""
+def _world(config: FinetuneConfig) -> str:
+    return env_in(config.world, config.env, config.world_model)
+
+
+def _where(config: FinetuneConfig, policy: Path, after: Evaluation) -> dict[str, Any]:
+    """Return where it learned; from imagination also what the policy achieves there: what it exploits is a gap."""
+    told: dict[str, Any] = {"env": config.env, "world": config.world}
     if config.world != "imagined":
-        return None
-    with Evaluator(world) as evaluator:
-        found = evaluator.evaluate(policy, evaluation_starts(config.curve_episodes))
-    print(f"in imagination: {found.success}")
-    return found
+        return told
+    with Evaluator(_world(config)) as evaluator:
+        found = evaluator.evaluate(policy, evaluation_starts(config.curve_episodes)).success
+    print(f"in imagination: {found}")
+    return told | {"imagined_success": asdict(found), "imagined_minus_true": found.value - after.success.value}
 
 
 def given_base(config: FinetuneConfig) -> Path | None:

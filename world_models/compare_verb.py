@@ -13,11 +13,10 @@ from policies.evaluation import Evaluation, evaluate
 from policies.imagined import env_in
 from policies.run import new_folder, write_json
 from policies.starts import evaluation_starts
-from robot.bench import describe
 from robot.checkpoint_file import find_policy
 from robot.errors import ConfigError
 from robot.machine import machine
-from world_models.acceptance.rows import Report, read_targets
+from world_models.acceptance.rows import Report, in_words, read_targets
 from world_models.loading import load_world_model
 from world_models.metrics.ranking import MIN_POLICIES, Ranking, rank
 
@@ -60,7 +59,7 @@ class ComparePolicies:
         found = rank(*(np.array([item.success.value for item in side]) for side in (imagined, true)))
         add_ranking(found, report)
         for row in report.rows:
-            print(describe(row), flush=True)
+            print(in_words(row), flush=True)
         plot = draw_scatter(out / "ranking.png", imagined, true)
         result = {
             "name": "imagine-compare",

@@ -11,7 +11,6 @@ import torch
 import tyro
 
 from policies.run import new_folder, write_json
-from robot.bench import describe
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.machine import machine
@@ -19,7 +18,7 @@ from robot.specs import load_station
 from world_models.acceptance.accept import STEPS, accept
 from world_models.acceptance.clips import cut_clips
 from world_models.acceptance.pose_probe import fit_probe
-from world_models.acceptance.rows import Report, read_targets
+from world_models.acceptance.rows import Report, in_words, read_targets
 from world_models.acceptance.zoo import Evidence, check_one
 from world_models.broken import ZOO
 from world_models.episode_frames import EpisodeFrames, read_frames
@@ -66,7 +65,7 @@ class EvalModel:
         if self.model.is_dir():
             print(f"calibration: {found.trust.write(self.model)}")
         for row in found.report.rows:
-            print(describe(row), flush=True)
+            print(in_words(row), flush=True)
         result = {
             "name": "imagine-eval",
             "ok": not found.report.failed(),

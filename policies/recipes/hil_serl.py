@@ -108,12 +108,9 @@ class HILSERLSource(TakeoverSource):
 
     beside = MappingProxyType({"penalty": 0})
 
-    def __init__(
-        self, env: Env, demonstrations: Demonstrations, config: HILSERLConfig, *, rows: int, seed: int
-    ) -> None:
-        super().__init__(
-            env, demonstrations, config, Uses(TaskReward(), demonstrates=True), rows=rows, seed=seed
-        )  # fmt: skip
+    def __init__(self, env: Env, demonstrations: Demonstrations, config: HILSERLConfig, *, seed: int) -> None:
+        rows = config.batch_size * config.utd_ratio
+        super().__init__(env, demonstrations, config, Uses(TaskReward(), demonstrates=True), rows=rows, seed=seed)
         self._penalty = config.grasp_penalty
         limits = self.collector.limits
         found = [self._penalties(limits.normalize(item.actions)) for item in demonstrations.trajectories]

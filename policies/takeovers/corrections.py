@@ -95,6 +95,7 @@ def corrections_of(
     *,
     residual_scale: float,
     largest_error: float = 0.1,
+    largest_noise: float = 2.0,
     seed: int = 0,
 ) -> Corrections:
     """Return what one stretch of a person's ticks teaches.
@@ -106,6 +107,7 @@ def corrections_of(
         base_actions: of the base at these ticks, from the record, shape (T, action_dim).
         residual_scale: of the residual actor, share of the action range.
         largest_error: RMS in normalised units above which an inversion is not believed.
+        largest_noise: RMS of the noise above which it lies outside what the base was trained with.
         seed: of the inversion.
     """
     wanted = policy.actions.normalize(actions)
@@ -121,5 +123,9 @@ def corrections_of(
         offsets.clamp(-1.0, 1.0),
         (offsets.abs() <= 1.0).all(dim=1),
         None if found is None else found.noise,
-        none if found is None else found.error <= largest_error,
+        none if found is None else (found.error <= largest_error) & (_rms(found.noise) <= largest_noise),
     )
+
+
+def _rms(noise: Tensor) -> Tensor:
+    return noise.flatten(1).square().mean(dim=1).sqrt()

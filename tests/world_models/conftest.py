@@ -15,7 +15,9 @@ from robot.types import EndReason, Owner, Segment
 from world_models.data import WorldData, read_world_data
 from world_models.settings import PRESETS
 
-CONFIG = replace(PRESETS["debug"], ticks_per_frame=2, codec_steps=100, steps=100, head_steps=4, horizon=8)
+CONFIG = replace(
+    PRESETS["debug"], ticks_per_frame=2, codec_steps=100, steps=250, learning_rate=4e-3, head_steps=4, horizon=8
+)
 SIZE, RATE_HZ = 32, 10.0
 VIEWS = ("front", "top")
 

@@ -80,3 +80,12 @@ def _holds(value: float, target: Any, name: str) -> bool:
     if isinstance(target, list):
         return bool(target[0] <= value <= target[1])
     return bool(value <= target) if name.endswith("_max") else bool(value >= target)
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """Return one row as a line: verdict, metric, value with its interval, target and baseline."""
+    verdict = ("ok  " if row["ok"] else "MISS") if row["target"] is not None else "    "
+    interval = f"  ({row['low']:.3g} to {row['high']:.3g}, n = {row['n']})" if "low" in row else ""
+    target = "" if row["target"] is None else f"  target {row['target']}"
+    baseline = "" if row["reference"] is None else f"  reference {row['reference']:.4g}"
+    return f"{verdict} {row['metric']:<56} {row['value']:>9.4g} {row['unit']:<7}{interval}{target}{baseline}"

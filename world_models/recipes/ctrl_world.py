@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 
 from policies.checkpoint import save_policy
 from policies.data.chunks import ChunkBatch, ChunkDataset, ChunkSource, cut_chunks
@@ -127,9 +126,7 @@ def imagine_episodes(
 ) -> list[ImaginedEpisode]:
     """Return `rollouts` imagined episodes of a policy."""
     rng, found = np.random.default_rng(seed), []
-    box = env.single_action_space
-    assert isinstance(box, spaces.Box)
-    half = (box.high - box.low) / 2
+    half = (env.cell.actions.high - env.cell.actions.low) / 2
     for batch in range(-(-config.rollouts // env.num_envs)):
         shift = config.action_noise * half * rng.standard_normal((env.num_envs, len(half)))
         shift[:, env.cell.actions.grippers] = 0.0

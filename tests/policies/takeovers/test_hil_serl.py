@@ -86,7 +86,7 @@ def test_a_classifier_is_not_believed_without_the_geometry() -> None:
     classifier.fit(positives, negatives, rate=3e-3)
     assert (classifier.probability(positives) > 0.5).mean() > 0.95
     assert (classifier.probability(negatives) < 0.5).mean() > 0.95
-    fooled = np.array([1.0, 0.8])  # sure of itself where it was shown nothing
+    fooled = np.array([1.3, 0.6])  # beyond all that it was shown
     assert classifier.probability(fooled[None])[0] > 0.8
     believed = BelievedSuccess(classifier, Geometry({}, {"height": np.array([0.5])}), in_a_row=2)
     assert [believed({"height": fooled[1:]}, fooled) for _ in range(4)] == [False] * 4
