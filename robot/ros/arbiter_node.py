@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from robot import ownership
@@ -18,6 +19,7 @@ from robot.clock import RateKeeper
 from robot.control_loop import Outcome, begin_episode, with_outcome
 from robot.errors import StaleObservation, unknown_name
 from robot.operator_inbox import OperatorInbox
+from robot.operator_log import OperatorLog
 from robot.ownership import PAGE_RULES, Mode, OwnershipRules
 from robot.plan import FUTURE_S, refusal
 from robot.policy import ActionChunk
@@ -52,7 +54,7 @@ class ArbiterParameters(NodeParameters):
 
     `max_steps` > 0 limits episodes of worlds that set no limit themselves. `first_segment` is what a takeover begins
     with, `human_recovery` for RaC; `hand_back` whether a person may give the arm back. `vital_nodes`: how many
-    others must be there before anything moves; 0 learns it from those that come.
+    others must be there before anything moves; 0 learns it from those that come. `operator_log` is a folder.
     """
 
     policy: str = "any"
@@ -61,6 +63,7 @@ class ArbiterParameters(NodeParameters):
     first_segment: str = Mode.HUMAN_CORRECTION.value
     hand_back: bool = True
     barrier_timeout_s: float = 20.0
+    operator_log: str = ""
     vital_nodes: int = 0
 
 
@@ -74,7 +77,9 @@ class ArbiterNode(RobotNode[ArbiterParameters]):
         self._pending: tuple[TickRecord, Mark] | None = None  # the last tick's record, whose outcome is not yet known
         self._episode = ""  # id of the episode that was begun
         self._is_recording = self._was_blocked = False
-        self._inbox = OperatorInbox()
+        folder = self.parameters.operator_log
+        self._log = OperatorLog.open(Path(folder)) if folder and not self.is_barrier else None
+        self._inbox = OperatorInbox(self._log)
         self._answers: dict[str, tuple[int, Any]] = {}  # barrier mode: the newest answer of each, with its tick
         self._chunk: Any = None
         self._infos: dict[tuple[Any, Any], Mapping[str, Any]] = {}
@@ -243,6 +248,8 @@ class ArbiterNode(RobotNode[ArbiterParameters]):
         cell = self._page_cell if operator is not None and operator.device == PAGE else self._cell
         mark = new_mark(state, operator)
         self._state, command, record = tick(cell, state, inputs)
+        if self._log is not None:
+            self._log.ticked(cell, state, inputs, self._state, record)
         if not inputs.fault:
             names = self.station.joint_names
             self._commands.publish(to_command(command, names, self.station.period_ns, self._episode))
@@ -332,6 +339,11 @@ class ArbiterNode(RobotNode[ArbiterParameters]):
             self._chunk_ms = (inputs.time_ns - chunk.observation_time_ns) / 1e6
         if record is not None and record.safety_clips:
             self._clips.update(flag.name or "" for flag in Clip if flag & record.safety_clips)
+
+    def close(self) -> None:
+        super().close()
+        if self._log is not None:
+            self._log.close()
 
     def diagnose(self) -> Diagnosis:
         timing, silent_s = self._keeper.timing(), time.monotonic() - self._alive_s

@@ -216,7 +216,8 @@ def _common(options: GraphOptions) -> dict[str, Parameter]:
 def _arbiter(options: GraphOptions) -> NodeSpec:
     policy = "any" if options.policy or options.replay else "none"
     operator = "none" if options.operator == "none" and not options.device else "any"
-    return _spec(options, "robot.ros.arbiter_node", "arbiter", policy=policy, operator=operator)
+    log = {"operator_log": f"{_absolute(options.record)}/operator"} if options.record else {}
+    return _spec(options, "robot.ros.arbiter_node", "arbiter", policy=policy, operator=operator, **log)
 
 
 def _page(options: GraphOptions) -> NodeSpec:

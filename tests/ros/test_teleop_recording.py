@@ -15,6 +15,7 @@ pytest.importorskip("rclpy")
 
 from robot.episode import Episode
 from robot.episode_store import EpisodeStore
+from robot.operator_log import replay_log
 from robot.ros.device_recording import start_joints, start_offset
 from robot.ros.record_verb import RecordConfig, run_record
 from robot.types import EndReason, Owner, Segment
@@ -74,6 +75,7 @@ def test_keys_record_a_demonstration_anew_throw_one_away_and_keep_one(tmp_path: 
     labels = [{event["mark"] for event in store.load(info.episode_id).events} for info in infos]
     assert labels == [{"rerecord"}, {"discard"}, {"success"}]
     check_demonstration(store.load(infos[-1].episode_id))
+    check_operator_log(tmp_path / "operator", store.load(infos[-1].episode_id))
     starts = start_joints(store, "fr3_sim")
     assert starts.shape == (1, 8)  # only what counts
     nudged = starts[0] + np.eye(8)[2] * 0.1
@@ -91,3 +93,16 @@ def check_demonstration(kept: Episode) -> None:
     assert (kept.columns["segment"][driven] == Segment.CORRECTION).all()
     assert np.isfinite(kept.columns["human_action"][driven]).all()
     assert np.ptp(kept.columns["observation/tcp_position"][:, 0]) > 0.01
+
+
+def check_operator_log(folder: Path, kept: Episode) -> None:
+    """One file for the run; replayed, it gives who was in control at every recorded tick, and what the keys sent."""
+    (file,) = folder.iterdir()
+    lines = file.read_text().splitlines(keepends=True)
+    assert any('"raw":"77"' in line for line in lines)  # the byte of a w
+    replayed = {tick.time_ns: tick.state for tick in replay_log(line for line in lines if line.endswith("\n"))}
+    columns = kept.columns
+    times, kinds = columns["tick_time_ns"].tolist(), ("owner", "generation", "intervention_id")
+    assert set(times) <= set(replayed)
+    for kind in kinds:
+        assert [getattr(replayed[time_ns], kind) for time_ns in times] == columns[kind].tolist(), kind
