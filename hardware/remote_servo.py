@@ -51,7 +51,9 @@ class RemoteServo:
         self._link, theirs = Link.pair()
         with theirs:
             words = [sys.executable, "-m", MODULE, str(theirs.fileno())]
-            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
+            self._process = subprocess.Popen(  # a terminal's Ctrl-C goes to the node, which stops it in order
+                words, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), process_group=0
+            )
         self._link.send(self._station)
         try:
             said = self._link.receive(CONNECT_S)

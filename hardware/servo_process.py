@@ -62,7 +62,7 @@ def with_scheduling(report: ServoReport, granted: RealTime) -> ServoReport:
 
 def main(words: Sequence[str] = sys.argv[1:]) -> int:
     """Serve the node at the other end of the inherited socket; errors of connecting go there."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal's Ctrl-C reaches this too; the node says when to end
+    for number in (signal.SIGINT, signal.SIGTERM):  # the node says when to end
         signal.signal(number, signal.SIG_IGN)
     link = Link(socket.socket(fileno=int(words[0])))
     try:

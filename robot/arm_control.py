@@ -87,7 +87,7 @@ class ArmControl:
         with self._lock:
             if self._estop:
                 return False, "the emergency stop is pressed: release it first"
-            if self.is_stale:
+            if self.is_stale and self.arm.state is not DeviceState.FAULT:  # a lost connection is opened anew, below
                 return False, "the arm's state is stale: is it powered and connected?"
             if self.arm.mismatches:
                 return False, "this arm is not the one of the station file: " + "; ".join(self.arm.mismatches)
@@ -103,7 +103,7 @@ class ArmControl:
         """Let the arm leave its fault; return why it cannot."""
         try:
             self.arm.recover()
-            self._reading = self.arm.read()
+            self._reading, self._still = self.arm.read(), 0
         except RobotError as error:
             return f"the arm does not recover: {error}"
         return ""

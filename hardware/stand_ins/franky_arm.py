@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardware.stand_ins.process import StandInProcess
 from robot.specs import StationSpec, load_station
@@ -42,6 +43,11 @@ class FrankyStandIn:
         truth = self.robot.state()
         return np.array([*truth["position"], truth["width_m"] / 2])
 
+    def powered_joints(self) -> tuple[Array, NDArray[np.bool_]]:
+        """Return where the joints really are, and that all of them are held, as a robot with brakes always is."""
+        joints = self.joints()
+        return joints, np.ones(len(joints), bool)
+
     def fail(self) -> None:
         self.robot.tell(user_stop=True)
 
@@ -51,6 +57,7 @@ class FrankyStandIn:
     def mend(self) -> None:
         self.robot.tell(user_stop=False)
         self.robot.tell(silent=False)
+        self.robot.tell(frozen=False)
 
 
 @contextmanager

@@ -83,6 +83,7 @@ def test_it_starts_latched_and_follows_only_after_a_reset(servo: RemoteServo, st
     begun = stand_in.joints()
     push(servo, 0.3)
     assert servo.step().state == "latched"
+    assert os.getpgid(servo.pid) == servo.pid, "a terminal's Ctrl-C goes past it"
     assert np.array_equal(stand_in.joints(), begun)
     assert not stand_in.powered_joints()[1].any(), "no torque before a reset"
     reset(servo)

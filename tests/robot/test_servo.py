@@ -174,6 +174,22 @@ def test_a_fault_of_the_device_needs_a_reset_which_recovers_it(rig: Rig) -> None
     np.testing.assert_array_equal(rig.setpoints[-1], AWAY)
 
 
+def test_an_arm_whose_silence_ended_in_a_lost_connection_is_recovered_by_a_reset(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.arm.frozen = True
+    rig.run(0.02)
+    rig.arm.fail("the connection is lost")
+    with monkeypatch.context() as lost:
+        lost.setattr(rig.arm, "read", lambda: rig.arm.require(DeviceState.ACTIVE))  # raises, as of a lost robot
+        rig.run(0.02)
+    rig.arm.frozen = False
+    assert rig.control.is_stale
+    assert rig.control.reset()[0]
+    rig.run(0.02)
+    assert rig.state == "holding"
+
+
 def test_before_the_first_reset_nothing_is_sent_and_a_person_may_move_the_arm() -> None:
     rig = Rig()
     rig.arm._position = AWAY.copy()  # by hand, without power

@@ -11,10 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+
+pytest.importorskip("rclpy")
+
+from hardware.stand_ins.servo_arms import ServoStandIn, feetech
+from policies.bench_servo import save_small_policy
+from robot.ros import topics
+from robot.ros.client import GraphClient
+from robot.ros.description import added_environment
+from robot.ros.qos import message_type
+from robot.specs import load_station
 
 pytestmark = pytest.mark.ros
 ROOT = Path(__file__).parents[2]
+STILL_RAD = 0.002
 
 
 class Up:
@@ -34,8 +47,8 @@ class Up:
             assert time.monotonic() < deadline_s, "".join(self.lines)
         raise AssertionError(f"it ended without saying {words!r}: {''.join(self.lines)}")
 
-    def children(self) -> dict[str, int]:
-        """Return the process ids of the nodes by module."""
+    def children(self, parent: int = 0) -> dict[str, int]:
+        """Return the process ids of the nodes by module, or of what a node has started."""
         found = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
@@ -44,15 +57,16 @@ class Up:
                 stat, words = (entry / "stat").read_text(), (entry / "cmdline").read_text().split("\0")
             except OSError:
                 continue
-            if int(stat.rpartition(")")[2].split()[1]) == self.popen.pid and "-m" in words:
+            if int(stat.rpartition(")")[2].split()[1]) == (parent or self.popen.pid) and "-m" in words:
                 found[words[words.index("-m") + 1]] = int(entry.name)
         return found
 
 
 @contextmanager
-def up() -> Iterator[Up]:
-    command = [sys.executable, "-m", "robot.cli", "up", "--operator", "none", "--cameras", "scene", "--json"]
-    domain = {"ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101))}
+def up(*words: str, domain_id: int = 0) -> Iterator[Up]:
+    told = words or ("--cameras", "scene")
+    command = [sys.executable, "-m", "robot.cli", "up", "--operator", "none", *told, "--json"]
+    domain = {"ROS_DOMAIN_ID": str(domain_id or random.SystemRandom().randint(1, 101))}
     popen = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **domain}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -118,3 +132,45 @@ def test_nodes_do_not_outlive_a_killed_launcher() -> None:
         children = running.children()
         running.popen.kill()
         assert gone(list(children.values()), 8.0)
+
+
+def test_ctrl_c_stops_a_moving_arm_and_leaves_it_under_power(tmp_path: Path) -> None:
+    """Released, and driven by a policy; the arm is a servo bus that outlives the graph and says where it is."""
+    pytest.importorskip("scservo_sdk", reason="pip install '.[feetech]'")
+    domain_id = random.SystemRandom().randint(1, 101)
+    with feetech() as stand_in:
+        cell = tmp_path / "cell.yaml"
+        arm = {"address": stand_in.station.arm.address, "options": {"patience_ms": 50.0}}
+        cell.write_text(yaml.safe_dump({"like": "so101", "name": "cell", "arm": arm}))
+        policy = save_small_policy(load_station(cell), tmp_path / "policy.safetensors")
+        with up("--station", str(cell), "--policy", str(policy), domain_id=domain_id) as running:
+            children = running.children()
+            servo = running.children(children["hardware.arm_node"])
+            assert list(servo) == ["hardware.servo_process"]
+            start_moving(domain_id, stand_in)
+            running.popen.send_signal(signal.SIGINT)
+            rest, _ = running.popen.communicate(timeout=20)
+            assert running.popen.returncode == 0, rest
+            assert gone([*children.values(), *servo.values()], 1.0)
+            assert "Traceback" not in rest
+        stood = stand_in.joints()
+        time.sleep(0.3)
+        assert np.abs(stand_in.joints() - stood).max() < STILL_RAD
+        assert stand_in.powered_joints()[1].all(), "it holds itself"
+
+
+def start_moving(domain_id: int, stand_in: ServoStandIn) -> None:
+    """Release the arm as a person does, start an episode, and return while the arm moves."""
+    os.environ.update(added_environment())
+    with GraphClient(domain_id=domain_id) as client:
+        release = client.node.create_client(message_type(topics.TRIGGER), topics.SAFETY_RESET)
+        client.wait(release.service_is_ready, 20.0, "safety/reset")
+        client.wait(release.call_async(message_type(topics.TRIGGER).Request()).done, 20.0, "the arm's release")
+        client.start_episode()
+
+        def moves() -> bool:
+            before = stand_in.joints()
+            time.sleep(0.05)
+            return bool(np.abs(stand_in.joints() - before).max() > STILL_RAD)
+
+        client.wait(moves, 20.0, "a moving arm")

@@ -1,7 +1,7 @@
-"""What happens when a servo bus breaks while the arm moves: `tandem bench device_faults`.
+"""What happens when an arm's device breaks while the arm moves: `tandem bench device_faults`.
 
-For each bus and each fault, on its stand-in and through the vendor's SDK: the arm process's own control follows a
-moving command, the bus breaks, and the emulator, which knows where the shafts really are, is the witness. Reaction:
+For each device and each fault, on its stand-in and through the vendor's SDK: the arm process's own control follows a
+moving command, the device breaks, and the stand-in, which knows where the joints really are, is the witness. Reaction:
 from the fault until the control has latched. Stop: until no joint that has torque moves any more. Then the cause is
 taken away and commands go on: nothing may move before a reset.
 """
@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hardware.arm_drivers import make_arm
+from hardware.arm_drivers import ArmStandIn, make_arm
+from hardware.stand_ins.franky_arm import FrankyStandIn, franka
 from hardware.stand_ins.servo_arms import HOT_C, TEMPERATURE, ServoStandIn, dynamixel, feetech
 from robot.arm_control import ArmControl
 from robot.errors import RobotError
@@ -24,7 +26,6 @@ from robot.machine import machine
 from robot.types import Array, Command, Owner
 
 TARGETS = Path(__file__).parents[1] / "benchmarks" / "targets.toml"
-BUSES: Mapping[str, Callable[[], AbstractContextManager[ServoStandIn]]] = {"feetech": feetech, "dynamixel": dynamixel}
 PERIOD_S, COMMAND_S = 0.01, 0.05
 SPEED = 0.5  # [rad/s] of the first joint, before the fault and, as far as anybody follows, after it
 MOVING_S, BROKEN_S, MENDED_S = 0.5, 1.2, 0.6
@@ -42,7 +43,7 @@ def _hot(stand_in: ServoStandIn) -> None:
     stand_in.bus.tell(set={"id": stand_in.options.ids[1], **register})
 
 
-FAULTS: Mapping[str, Callable[[ServoStandIn], object]] = {
+SERVO_FAULTS: Mapping[str, Callable[[ServoStandIn], object]] = {
     "silent": _ids("silent"),
     "late": _ids("late", s=0.12),
     "short": _ids("short"),
@@ -54,6 +55,33 @@ FAULTS: Mapping[str, Callable[[ServoStandIn], object]] = {
     "overload": lambda stand_in: stand_in.bus.tell(overload=stand_in.options.ids[-1]),
     "overheated": _hot,
     "limit hit": lambda stand_in: stand_in.bus.tell(blocked=stand_in.options.ids[0]),
+}
+FRANKA_FAULTS: Mapping[str, Callable[[FrankyStandIn], object]] = {
+    "reflex": lambda stand_in: stand_in.robot.tell(reflex=True),
+    "user stop": lambda stand_in: stand_in.robot.tell(user_stop=True),
+    "silent": lambda stand_in: stand_in.robot.tell(silent=True),
+    "frozen": lambda stand_in: stand_in.robot.tell(frozen=True),
+}
+
+
+class Broken(ArmStandIn, Protocol):
+    """A stand-in that also says which of its joints are under power."""
+
+    def powered_joints(self) -> tuple[Array, NDArray[np.bool_]]: ...
+
+
+@dataclass(frozen=True)
+class Device:
+    """What is broken, and how."""
+
+    open: Callable[[], AbstractContextManager[Any]]
+    faults: Mapping[str, Callable[[Any], object]]
+
+
+DEVICES: Mapping[str, Device] = {
+    "feetech": Device(feetech, SERVO_FAULTS),
+    "dynamixel": Device(dynamixel, SERVO_FAULTS),
+    "franka": Device(franka, FRANKA_FAULTS),
 }
 
 
@@ -71,9 +99,9 @@ class Outcome:
 
 @dataclass
 class Witness:
-    """The control of one arm, stepped with the emulator's own account before and after every step."""
+    """The control of one arm, stepped with the stand-in's own account before and after every step."""
 
-    stand_in: ServoStandIn
+    stand_in: Broken
     control: ArmControl
     place: Array
     stale: int = 0
@@ -116,9 +144,9 @@ class Witness:
 
 
 @contextmanager
-def moving_arm(bus: str) -> Iterator[Witness]:
+def moving_arm(name: str) -> Iterator[Witness]:
     """Yield an arm on its stand-in that is following commands."""
-    with BUSES[bus]() as stand_in, make_arm(stand_in.station) as arm:
+    with DEVICES[name].open() as stand_in, make_arm(stand_in.station) as arm:
         control = ArmControl(arm, stand_in.station)
         for _ in range(STARTS):
             control.step()
@@ -128,15 +156,15 @@ def moving_arm(bus: str) -> Iterator[Witness]:
             if states[-1] in ("ok", "limited"):
                 yield witness
                 return
-        raise RobotError(f"{bus}: this machine is too busy to keep a healthy arm moving: {control.reason}")
+        raise RobotError(f"{name}: this machine is too busy to keep a healthy arm moving: {control.reason}")
 
 
-def break_and_mend(bus: str, fault: str) -> Outcome:
+def break_and_mend(name: str, fault: str) -> Outcome:
     """Run one fault from motion to recovery."""
     outcome = Outcome()
-    with moving_arm(bus) as witness:
+    with moving_arm(name) as witness:
         broken_s = witness.moved_s = time.monotonic()
-        FAULTS[fault](witness.stand_in)
+        DEVICES[name].faults[fault](witness.stand_in)
         for state in witness.run(BROKEN_S, speed=SPEED):
             if state.startswith("fault") and outcome.reaction_s == float("inf"):
                 outcome.reaction_s, outcome.reason = time.monotonic() - broken_s, witness.control.reason
@@ -154,20 +182,19 @@ def break_and_mend(bus: str, fault: str) -> Outcome:
 
 
 def run() -> dict[str, Any]:
-    """Break every bus in every way; takes a minute and a half."""
+    """Break every device in every way; takes two minutes."""
     targets = tomllib.loads(TARGETS.read_text())["device_faults"]
     rows: list[dict[str, Any]] = []
-    for bus in BUSES:
-        outcomes = {fault: break_and_mend(bus, fault) for fault in FAULTS}
+    for name, device in DEVICES.items():
+        outcomes = {fault: break_and_mend(name, fault) for fault in device.faults}
         for fault, outcome in outcomes.items():
-            name = f"{bus}/{fault}"
             limit = targets["blocked_reaction_s"] if fault == "limit hit" else targets["reaction_s"]
-            rows.append(_row(f"{name}/reaction", outcome.reaction_s, "s", limit))
-            rows.append(_row(f"{name}/stop", outcome.stop_s, "s", targets["stop_s"]))
+            rows.append(_row(f"{name}/{fault}/reaction", outcome.reaction_s, "s", limit))
+            rows.append(_row(f"{name}/{fault}/stop", outcome.stop_s, "s", targets["stop_s"]))
         rows += [
-            _row(f"{bus}/stale_as_fresh", sum(one.stale_as_fresh for one in outcomes.values()), "readings", 0),
-            _row(f"{bus}/moved_without_recover", max(one.moved for one in outcomes.values()), "rad", targets["moved"]),
-            _row(f"{bus}/not_recovered", sum(not one.recovered for one in outcomes.values()), "faults", 0),
+            _row(f"{name}/stale_as_fresh", sum(one.stale_as_fresh for one in outcomes.values()), "readings", 0),
+            _row(f"{name}/moved_without_recover", max(one.moved for one in outcomes.values()), "rad", targets["moved"]),
+            _row(f"{name}/not_recovered", sum(not one.recovered for one in outcomes.values()), "faults", 0),
         ]
     return {"name": "device_faults", "ok": all(row["ok"] for row in rows), "rows": rows, "machine": machine()}
 
