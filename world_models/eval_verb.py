@@ -124,7 +124,7 @@ def check_zoo(
     report: Report,
     steps: int,
 ) -> None:
-    """Add one row per broken model: 1 where the check that is for it fails."""
+    """Add one row per broken model: 1 where the check that is for it fails, and passes on the whole one."""
     station = load_station(model.spec.station)
     room = min(len(episode) for episode in test) - model.spec.memory - 1
     clips = cut_clips(test, model.spec, min(steps, room), is_cold=False)
@@ -132,8 +132,9 @@ def check_zoo(
     for name, breakage in ZOO.items():
         if breakage.wrap is None:
             continue
+        whole = check_one(breakage.check, model, evidence, report.targets)
         found = check_one(breakage.check, breakage.wrap(model), evidence, report.targets)
-        is_caught = bool(found.failed())
+        is_caught = bool(found.failed()) and not whole.failed()
         report.rows.append(
             {
                 "metric": f"broken model {name} fails {breakage.check}",
@@ -145,5 +146,6 @@ def check_zoo(
                 "ok": is_caught,
                 "check": "zoo",
                 "values": {row["metric"]: row["value"] for row in found.rows},
+                "whole_values": {row["metric"]: row["value"] for row in whole.rows},
             }
         )
