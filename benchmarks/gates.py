@@ -32,6 +32,7 @@ GATES, RESULTS, TARGETS = ROOT / "benchmarks/gates", ROOT / "benchmarks/results/
 sys.path.insert(0, str(ROOT))
 
 from robot.machine import machine  # noqa: E402 (found from any folder)
+from robot.rows import row  # noqa: E402
 from robot.verb import json_line  # noqa: E402
 
 
@@ -127,14 +128,6 @@ def run_gate(name: str, deadline: float) -> tuple[list[dict[str, Any]], int]:
     if missing:
         return [row("cells", len(cells), "", target=len(gate.CELLS), ok=False)], missing
     return gate.judge(cells, targets), 0
-
-
-def row(
-    metric: str, value: float, unit: str, *, target: Any, ok: bool, reference: float | None = None
-) -> dict[str, Any]:
-    ratio = value / reference if reference else None
-    return dict(zip(("metric", "value", "unit", "reference", "ratio", "target", "ok"),
-                    (metric, value, unit, reference, ratio, target, ok), strict=True))  # fmt: skip
 
 
 def main() -> int:

@@ -24,6 +24,7 @@ from policies.network import mlp
 from policies.replay import Replay
 from robot.errors import MissingDependency
 from robot.machine import machine
+from robot.rows import row
 
 TARGETS = Path(__file__).parents[1] / "benchmarks" / "targets.toml"
 STATE, ACTION, HIDDEN, BATCH = 39, 4, (256, 256), 256
@@ -198,12 +199,4 @@ def _row(metric: str, value: float | None, unit: str, reference: float | None, *
     target = tomllib.loads(TARGETS.read_text())["learner"].get(metric)
     ratio = value / reference if value is not None and reference else None
     ok = target is None or ratio is None or (ratio <= target if most else ratio >= target)
-    return {
-        "metric": metric,
-        "value": value,
-        "unit": unit,
-        "reference": reference,
-        "ratio": ratio,
-        "target": target,
-        "ok": ok,
-    }
+    return row(metric, value, unit, target=target, ok=ok, reference=reference)

@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ import torch
 from policies.action_choice import ActionChoice, ChoiceConfig
 from policies.checkpoint import PolicyContent, check_tensors, restore_policy
 from policies.observations import flatten, state_size
+from policies.presets import with_tuples
 from policies.steerable import SteerablePolicy
 from robot.errors import CheckpointMismatch
 from robot.policy import ActionChunk, Policy
@@ -59,10 +59,7 @@ class ChoosingPolicy:
 
 def restore(content: PolicyContent) -> ChoosingPolicy:
     """Build the policy of a checkpoint, its base included."""
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in content.config.items()
-    }
-    config = ChoiceConfig(**values)
+    config = ChoiceConfig(**with_tuples(content.config))
     base = steerable(restore_policy(content.parts["base"]), content.kind)
     sizes = sizes_of(base, config.decision_steps)
     choice = ActionChoice(config, config.make_critic(*sizes), config.make_actor(*sizes))

@@ -1,8 +1,6 @@
 """A residual policy that corrects only where its critics agree that the correction is better than the base."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from policies.checkpoint import PolicyContent, SavablePolicy, check_tensors, res
 from policies.learners.critics import CriticEnsemble
 from policies.normalization import ActionLimits, StateNormalizer
 from policies.observations import state_size
+from policies.presets import with_tuples
 from policies.residual_policy import ResidualActor, ResidualConfig, ResidualPolicy, compose
 from robot.errors import ConfigError
 
@@ -88,7 +87,7 @@ def make_gated(sizes: tuple[int, int], residual: ResidualConfig, gate: GateConfi
 
 def restore(content: PolicyContent) -> GuardedPolicy:
     """Build the policy of a checkpoint, its base included."""
-    residual, gate = (_tuples(content.config[name]) for name in ("residual", "gate"))
+    residual, gate = (with_tuples(content.config[name]) for name in ("residual", "gate"))
     config, gate_config = ResidualConfig(**residual), GateConfig(**gate)
     gated = make_gated(
         (state_size(content.spec.observation_shapes), len(content.spec.action_names)), config, gate_config
@@ -103,7 +102,3 @@ def restore(content: PolicyContent) -> GuardedPolicy:
         config,
         gate_config,
     )
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -24,6 +24,11 @@ def resolve(presets: Mapping[str, Config], name: str, overrides: Sequence[str] =
     return replace(config, **wanted)  # type: ignore[type-var]
 
 
+def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings read from JSON or TOML as a configuration holds them: tuples in the place of lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
 def _pair(override: str) -> tuple[str, str]:
     key, equals, text = override.partition("=")
     if not equals:

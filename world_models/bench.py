@@ -18,6 +18,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from robot.machine import machine
+from robot.rows import row
 from robot.worlds import make_env
 from world_models.contract import History, WorldModelSpec
 from world_models.dynamics import FrameFacts
@@ -180,13 +181,4 @@ def _row(
     """Return a row; the target is a lower limit of the value, or an upper one."""
     target = tomllib.loads(TARGETS.read_text())["world_model"].get(metric)
     ok = target is None or (value <= target if is_lower_better else value >= target)
-    ratio = None if reference is None else value / reference
-    return {
-        "metric": metric,
-        "value": value,
-        "unit": unit,
-        "reference": reference,
-        "ratio": ratio,
-        "target": target,
-        "ok": ok,
-    }
+    return row(metric, value, unit, target=target, ok=ok, reference=reference)

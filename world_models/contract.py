@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policies.presets import with_tuples
 from robot.errors import CheckpointMismatch
 
 Frames = Mapping[str, np.ndarray]  # by view: uint8 RGB, (B, T, size, size, 3)
@@ -104,10 +105,7 @@ class WorldModelSpec:
         known = {item.name for item in fields(cls)}
         if set(tree) != known:
             raise CheckpointMismatch(f"the world model's spec: expected {sorted(known)}, found {sorted(tree)}")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()
-        }
-        return cls(**values)
+        return cls(**with_tuples(tree))
 
 
 @dataclass(frozen=True)

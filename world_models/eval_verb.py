@@ -14,6 +14,7 @@ from policies.run import new_folder, write_json
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.machine import machine
+from robot.rows import row
 from robot.specs import load_station
 from world_models.acceptance.accept import STEPS, accept
 from world_models.acceptance.clips import cut_clips
@@ -64,8 +65,8 @@ class EvalModel:
             check_zoo(model, test, calibration, found.report, self.steps)
         if self.model.is_dir():
             print(f"calibration: {found.trust.write(self.model)}")
-        for row in found.report.rows:
-            print(in_words(row), flush=True)
+        for item in found.report.rows:
+            print(in_words(item), flush=True)
         result = {
             "name": "imagine-eval",
             "ok": not found.report.failed(),
@@ -129,23 +130,23 @@ def check_zoo(
     room = min(len(episode) for episode in test) - model.spec.memory - 1
     clips = cut_clips(test, model.spec, min(steps, room), is_cold=False)
     evidence = Evidence(station, clips, fit_probe(model, station, calibration))
-    for name, breakage in ZOO.items():
-        if breakage.wrap is None:
-            continue
-        whole = check_one(breakage.check, model, evidence, report.targets)
+    wrapped = {name: breakage for name, breakage in ZOO.items() if breakage.wrap is not None}
+    checks = {breakage.check for breakage in wrapped.values()}
+    whole_model = {check: check_one(check, model, evidence, report.targets) for check in checks}
+    for name, breakage in wrapped.items():
+        assert breakage.wrap is not None
+        whole = whole_model[breakage.check]
         found = check_one(breakage.check, breakage.wrap(model), evidence, report.targets)
         is_caught = bool(found.failed()) and not whole.failed()
         report.rows.append(
-            {
-                "metric": f"broken model {name} fails {breakage.check}",
-                "value": float(is_caught),
-                "unit": "",
-                "reference": None,
-                "ratio": None,
-                "target": 1.0,
-                "ok": is_caught,
+            row(f"broken model {name} fails {breakage.check}", float(is_caught), "", target=1.0, ok=is_caught)
+            | {
                 "check": "zoo",
-                "values": {row["metric"]: row["value"] for row in found.rows},
-                "whole_values": {row["metric"]: row["value"] for row in whole.rows},
+                "values": _values(found),
+                "whole_values": _values(whole),
             }
         )
+
+
+def _values(report: Report) -> dict[str, float]:
+    return {item["metric"]: item["value"] for item in report.rows}

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.gate_parts import RESIDUAL_FILES, pooled, share_row
 from policies.base.behavior_cloning import BehaviorCloningConfig, train_base
 from policies.data.demonstrations import collect_from
 from policies.evaluation import Evaluator
+from policies.presets import with_tuples
 from policies.recipes.resfit import ResFiTConfig, finetune
 from policies.replay import NStep, Step, Transition
 from policies.run import Run
 from policies.starts import evaluation_starts
-from robot.evaluation import Success
 from tests.gates.hard_peg import HardPeg, HardPegExpert
 
 MUTANTS: dict[str, dict[str, Any]] = {
@@ -34,25 +35,7 @@ CELLS = [(arm, seed) for seed in (0, 1, 2) for arm in ("resfit", *MUTANTS)]
 DEPENDS = [
     "tests/gates/blocked_peg.py",
     "tests/gates/hard_peg.py",
-    "robot/chunk_runner.py",
-    "policies/base/behavior_cloning.py",
-    "policies/data/chunks.py",
-    "policies/data/demonstrations.py",
-    "policies/data/trajectories.py",
-    "policies/learners/critics.py",
-    "policies/learners/residual.py",
-    "policies/learners/supervised.py",
-    "policies/recipes/resfit.py",
-    "policies/collection.py",
-    "policies/evaluation.py",
-    "policies/network.py",
-    "policies/normalization.py",
-    "policies/observations.py",
-    "policies/replay.py",
-    "policies/residual_policy.py",
-    "policies/steerable.py",
-    "policies/starts.py",
-    "policies/training.py",
+    *RESIDUAL_FILES,
 ]
 
 
@@ -61,8 +44,8 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     if arm == "store_residual":
         NStep.push = _push_residual  # type: ignore[method-assign]
-    config = ResFiTConfig(**(_tuples(profile["resfit"]) | MUTANTS.get(arm, {})))
-    clone = BehaviorCloningConfig(**_tuples(profile["bc"]))
+    config = ResFiTConfig(**(with_tuples(profile["resfit"]) | MUTANTS.get(arm, {})))
+    clone = BehaviorCloningConfig(**with_tuples(profile["bc"]))
     demonstrations = collect_from(HardPeg(), HardPegExpert(), "gates/hard-peg", profile["demos"], seed)
     starts, few = evaluation_starts(profile["episodes"]), evaluation_starts(profile["curve_episodes"])
     with tempfile.TemporaryDirectory() as folder, Evaluator(HardPeg) as evaluator:
@@ -86,10 +69,6 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-
-
 _push = NStep.push
 
 
@@ -100,29 +79,17 @@ def _push_residual(self: NStep, step: Step, *after: np.ndarray, **ends: bool) ->
 def judge(cells: list[dict[str, Any]], targets: dict[str, Any]) -> list[dict[str, Any]]:
     """Hold the base's range, the reference's end, and every mutant's distance to it against the targets."""
     by_arm = {arm: [cell for cell in cells if cell["arm"] == arm] for arm, _ in CELLS}
-    base, final = (_pooled(by_arm["resfit"], key) for key in ("base_success", "final_success"))
+    base, final = (pooled(by_arm["resfit"], key) for key in ("base_success", "final_success"))
     low, high = targets["base"]
-    rows = [_row("base success, all seeds", base, f"{low} to {high}", low <= base <= high)]
+    rows = [share_row("base success, all seeds", base, f"{low} to {high}", low <= base <= high)]
     for cell in by_arm["resfit"]:
         value, seed = cell["final_success"]["value"], cell["seed"]
         metric = f"success after {cell['curve'][-1][0]} steps, seed {seed}"
-        rows.append(_row(metric, value, targets["final"], value >= targets["final"], reference=base))
+        rows.append(share_row(metric, value, targets["final"], value >= targets["final"], reference=base))
         worst = min(point[1] for point in cell["curve"] if point[0] > 0)
-        rows.append(_row(f"worst point of the curve, seed {seed}", worst, None, True))
-    gaps = {arm: final - _pooled(by_arm[arm], "final_success") for arm in MUTANTS}
+        rows.append(share_row(f"worst point of the curve, seed {seed}", worst, None, True))
+    gaps = {arm: final - pooled(by_arm[arm], "final_success") for arm in MUTANTS}
     wanted = targets["mutant_gap"]
-    rows += [_row(f"success above {arm}", gap, wanted, gap >= wanted) for arm, gap in gaps.items()]
+    rows += [share_row(f"success above {arm}", gap, wanted, gap >= wanted) for arm, gap in gaps.items()]
     score = sum(gap >= wanted for gap in gaps.values()) / len(gaps)
-    return [*rows, _row("mutation score", score, 1.0, score == 1.0)]
-
-
-def _pooled(cells: list[dict[str, Any]], key: str) -> float:
-    """Return the success of all episodes of these cells together."""
-    wins = sum(round(cell[key]["value"] * cell[key]["n"]) for cell in cells)
-    return Success.of(wins, sum(cell[key]["n"] for cell in cells)).value
-
-
-def _row(metric: str, value: float, target: Any, ok: bool, reference: float | None = None) -> dict[str, Any]:
-    ratio = value / reference if reference else None
-    names = ("metric", "value", "unit", "reference", "ratio", "target", "ok")
-    return dict(zip(names, (metric, value, "share", reference, ratio, target, ok), strict=True))
+    return [*rows, share_row("mutation score", score, 1.0, score == 1.0)]

@@ -8,7 +8,6 @@ without demonstrations in its batches.
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.gate_parts import share_row, success_curve
 from policies.base.behavior_cloning import BehaviorCloningConfig, train_base
 from policies.checkpoint import load_policy
 from policies.data.demonstrations import Demonstrations, demonstrate
 from policies.evaluation import Evaluation, roll_out_all
+from policies.presets import with_tuples
 from policies.recipes import hg_dagger, hil_serl, rlif
 from policies.run import Run
 from policies.starts import evaluation_starts, start_seed
@@ -87,16 +88,16 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
 
 
 def _learn(arm: str, seed: int, profile: dict[str, Any], world: Any, shown: Demonstrations, run: Run) -> Any:
-    common = {"seed": seed, "evaluate": _curve(profile)}
+    common = {"seed": seed, "evaluate": success_curve(reach_world, profile["points"])}
     if arm.startswith("hg_dagger"):
-        clone = BehaviorCloningConfig(**_tuples(profile["bc"]))
+        clone = BehaviorCloningConfig(**with_tuples(profile["bc"]))
         base, _ = train_base(shown, clone, Run(run.folder / "base", tensorboard=False), seed=seed)
         config: Any = hg_dagger.HGDAggerConfig(**profile["hg_dagger"])
         return hg_dagger.finetune(world, base, shown, config, run, **common)
     if arm.startswith("rlif"):
-        return rlif.finetune(world, None, shown, rlif.RLIFConfig(**_tuples(profile["rlif"])), run, **common)
+        return rlif.finetune(world, None, shown, rlif.RLIFConfig(**with_tuples(profile["rlif"])), run, **common)
     changes = {} if arm == "hil_serl" else {"demo_fraction": 0.0}
-    config = hil_serl.HILSERLConfig(**_tuples(profile["hil_serl"]) | changes)
+    config = hil_serl.HILSERLConfig(**with_tuples(profile["hil_serl"]) | changes)
     return hil_serl.finetune(world, None, shown, config, run, **common)
 
 
@@ -124,20 +125,6 @@ def count_owners() -> list[bool]:
     return counted
 
 
-def _curve(profile: dict[str, Any]) -> Callable[[int, Path], list[float]]:
-    starts = evaluation_starts(profile["points"])
-
-    def evaluate(env_steps: int, path: Path) -> list[float]:
-        success = Evaluation(tuple(roll_out_all(reach_world(), load_policy(path), starts))).success
-        return [env_steps, success.value, success.n]
-
-    return evaluate
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
 def judge(cells: list[dict[str, Any]], targets: dict[str, Any]) -> list[dict[str, Any]]:
     """Hold the acceptance of T2 and T3, means of seeds."""
     by_arm = {arm: [cell for cell in cells if cell["arm"] == arm] for arm in (*T2, *T3)}
@@ -147,27 +134,17 @@ def judge(cells: list[dict[str, Any]], targets: dict[str, Any]) -> list[dict[str
     sound = abs(mean["rlif_sound"] - mean["hg_dagger_sound"])
     falls = float(shares[-1] / max(shares[0], 1e-9))
     rows = [
-        _row("rlif", mean["rlif"], targets["rlif"], mean["rlif"] >= targets["rlif"]),
-        _row("hg_dagger", mean["hg_dagger"], targets["hg_dagger"], mean["hg_dagger"] <= targets["hg_dagger"]),
-        _row("rlif above hg_dagger", gap, targets["gap"], gap >= targets["gap"]),
-        _row("rlif: last third of takeovers by first", falls, targets["falls"], falls <= targets["falls"]),
-        _row("sound operator: difference", sound, targets["sound_difference"], sound <= targets["sound_difference"]),
+        share_row("rlif", mean["rlif"], targets["rlif"], mean["rlif"] >= targets["rlif"]),
+        share_row("hg_dagger", mean["hg_dagger"], targets["hg_dagger"], mean["hg_dagger"] <= targets["hg_dagger"]),
+        share_row("rlif above hg_dagger", gap, targets["gap"], gap >= targets["gap"]),
+        share_row("rlif: last third of takeovers by first", falls, targets["falls"], falls <= targets["falls"]),
+        share_row(
+            "sound operator: difference", sound, targets["sound_difference"], sound <= targets["sound_difference"]
+        ),
     ]
     for arm in ("rlif_sound", "hg_dagger_sound", "hil_serl"):
-        rows.append(_row(arm, mean[arm], targets[arm], mean[arm] >= targets[arm]))
+        rows.append(share_row(arm, mean[arm], targets[arm], mean[arm] >= targets[arm]))
     for arm in ("hil_serl_alone", "hil_serl_no_half"):
         loss = mean["hil_serl"] - mean[arm]
-        rows.append(_row(f"hil_serl above {arm}", loss, targets[f"above_{arm}"], loss >= targets[f"above_{arm}"]))
+        rows.append(share_row(f"hil_serl above {arm}", loss, targets[f"above_{arm}"], loss >= targets[f"above_{arm}"]))
     return rows
-
-
-def _row(metric: str, value: float, target: Any, ok: bool) -> dict[str, Any]:
-    return {
-        "metric": metric,
-        "value": value,
-        "unit": "share",
-        "reference": None,
-        "ratio": None,
-        "target": target,
-        "ok": ok,
-    }

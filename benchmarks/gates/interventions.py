@@ -8,7 +8,6 @@ stored in place of what was executed (`proposal_stored`).
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.gate_parts import pooled, share_row, success_curve
 from policies.base.behavior_cloning import BehaviorCloningConfig, train_base
 from policies.checkpoint import load_policy
 from policies.data.demonstrations import Demonstrations, demonstrate
 from policies.evaluation import Evaluation, roll_out_all
+from policies.presets import with_tuples
 from policies.recipes import hg_dagger, rlif
 from policies.run import Run
 from policies.starts import evaluation_starts, start_seed
 from policies.takeovers.collector import TakeoverCollector
 from policies.takeovers.shared_control import Watched, make_control
 from policies.takeovers.ticks import Ticks
-from robot.evaluation import Success
 from robot.record import TickRecord
 from robot.types import Owner
 from tests.gates.two_rooms import TwoRooms, bad_hand, bad_operator
@@ -79,14 +79,14 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder) / "run", tensorboard=False)
-        evaluate = _curve(profile)
+        evaluate = success_curve(TwoRooms, profile["points"])
         if arm == "hg_dagger":
-            clone = BehaviorCloningConfig(**_tuples(profile["bc"]))
+            clone = BehaviorCloningConfig(**with_tuples(profile["bc"]))
             base, _ = train_base(demonstrations, clone, Run(Path(folder) / "base", tensorboard=False), seed=seed)
             config: Any = hg_dagger.HGDAggerConfig(**profile["hg_dagger"])
             state = hg_dagger.finetune(world, base, demonstrations, config, run, seed=seed, evaluate=evaluate)
         else:
-            config = rlif.RLIFConfig(**_tuples(profile["rlif"]))
+            config = rlif.RLIFConfig(**with_tuples(profile["rlif"]))
             state = rlif.finetune(world, None, demonstrations, config, run, seed=seed, evaluate=evaluate)
         policy = load_policy(run.policy_path)
         after = Evaluation(tuple(roll_out_all(TwoRooms(), policy, evaluation_starts(profile["episodes"]))))
@@ -143,49 +143,19 @@ def human_share(policy: Any, *, shuffled: bool, success_ends: bool, episodes: in
     return float(np.mean(owners))
 
 
-def _curve(profile: dict[str, Any]) -> Callable[[int, Path], list[float]]:
-    starts = evaluation_starts(profile["points"])
-
-    def evaluate(env_steps: int, path: Path) -> list[float]:
-        success = Evaluation(tuple(roll_out_all(TwoRooms(), load_policy(path), starts))).success
-        return [env_steps, success.value, success.n]
-
-    return evaluate
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
 def judge(cells: list[dict[str, Any]], targets: dict[str, Any]) -> list[dict[str, Any]]:
     """Hold RLIF against its limit in two of three seeds, and everything that must fail against its own."""
     by_arm = {arm: [cell for cell in cells if cell["arm"] == arm] for arm, _ in CELLS}
     best = sorted(cell["final_success"]["value"] for cell in by_arm["rlif"])[-2]
-    rows = [_row("rlif: success, second best of three seeds", best, targets["rlif"], best >= targets["rlif"])]
+    rows = [share_row("rlif: success, second best of three seeds", best, targets["rlif"], best >= targets["rlif"])]
     for arm, limit in targets["at_most"].items():
-        value = _pooled(by_arm[arm])
-        rows.append(_row(f"{arm}: success, all seeds", value, limit, value <= limit))
+        value = pooled(by_arm[arm], "final_success")
+        rows.append(share_row(f"{arm}: success, all seeds", value, limit, value <= limit))
     for arm in ("rlif_terminal", "shuffled_terminal"):
-        rows.append(_row(f"{arm}: success, all seeds (told, not held)", _pooled(by_arm[arm]), None, True))
+        rows.append(
+            share_row(f"{arm}: success, all seeds (told, not held)", pooled(by_arm[arm], "final_success"), None, True)
+        )
     for arm in TRUE_AND_SHUFFLED:
         share = float(np.mean([cell["human_share_after"] for cell in by_arm[arm]]))
-        rows.append(_row(f"{arm}: share of ticks the operator drives afterwards (told)", share, None, True))
+        rows.append(share_row(f"{arm}: share of ticks the operator drives afterwards (told)", share, None, True))
     return rows
-
-
-def _pooled(cells: list[dict[str, Any]]) -> float:
-    found = [cell["final_success"] for cell in cells]
-    wins = sum(round(item["value"] * item["n"]) for item in found)
-    return Success.of(wins, sum(item["n"] for item in found)).value
-
-
-def _row(metric: str, value: float, target: Any, ok: bool) -> dict[str, Any]:
-    return {
-        "metric": metric,
-        "value": value,
-        "unit": "share",
-        "reference": None,
-        "ratio": None,
-        "target": target,
-        "ok": ok,
-    }

@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 
+from benchmarks.gate_parts import RESIDUAL_FILES, share_row
 from policies.base.behavior_cloning import BehaviorCloningConfig, train_base
 from policies.data.demonstrations import Demonstrations, collect, collect_from
 from policies.evaluation import Evaluation, Evaluator, World, build_world
+from policies.presets import with_tuples
 from policies.recipes import resfit, resfit_guarded
 from policies.recipes.resfit import ResFiTConfig
 from policies.recipes.resfit_guarded import GuardedResFiTConfig
 from policies.run import Run
 from policies.starts import evaluation_starts
 from robot.evaluation import paired_difference
+from robot.rows import row
 from tests.gates.hard_peg import HardPeg, HardPegExpert
 
 TASKS = ("hard_peg", "peg_insert")
@@ -30,30 +33,12 @@ REACHED = 0.90
 DEPENDS = [
     "tests/gates/blocked_peg.py",
     "tests/gates/hard_peg.py",
-    "robot/chunk_runner.py",
     "robot/tick.py",
     "sim/tasks/peg_insert.py",
-    "policies/base/behavior_cloning.py",
-    "policies/data/chunks.py",
-    "policies/data/demonstrations.py",
-    "policies/data/trajectories.py",
-    "policies/learners/critics.py",
-    "policies/learners/residual.py",
-    "policies/learners/supervised.py",
-    "policies/recipes/resfit.py",
-    "policies/recipes/resfit_guarded.py",
-    "policies/collection.py",
-    "policies/evaluation.py",
     "policies/guard.py",
     "policies/guarded_policy.py",
-    "policies/network.py",
-    "policies/normalization.py",
-    "policies/observations.py",
-    "policies/replay.py",
-    "policies/residual_policy.py",
-    "policies/steerable.py",
-    "policies/starts.py",
-    "policies/training.py",
+    "policies/recipes/resfit_guarded.py",
+    *RESIDUAL_FILES,
 ]
 
 
@@ -63,11 +48,11 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     task, kind = arm.split("-")
     settings = profile[task]
     world, demonstrations = _task(task, settings, seed)
-    config: ResFiTConfig = ResFiTConfig(**_tuples(settings["resfit"]))
+    config: ResFiTConfig = ResFiTConfig(**with_tuples(settings["resfit"]))
     recipe: Any = resfit
     if kind == "guarded":
-        recipe, config = resfit_guarded, GuardedResFiTConfig(**_tuples(settings["resfit"] | profile["guard"]))
-    clone = BehaviorCloningConfig(**_tuples(settings["bc"]))
+        recipe, config = resfit_guarded, GuardedResFiTConfig(**with_tuples(settings["resfit"] | profile["guard"]))
+    clone = BehaviorCloningConfig(**with_tuples(settings["bc"]))
     starts = evaluation_starts(profile["episodes"])
     with tempfile.TemporaryDirectory() as folder, Evaluator(world) as evaluator:
         base_run, run = (Run(Path(folder) / name, tensorboard=False) for name in ("base", "run"))
@@ -101,10 +86,6 @@ def against(base: Evaluation, policy: Evaluation, env_steps: int) -> list[float]
     return [env_steps, policy.success.value, policy.success.n, found.value, found.low, found.high]
 
 
-def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-
-
 def judge(cells: list[dict[str, Any]], targets: dict[str, Any]) -> list[dict[str, Any]]:
     """Hold every guarded checkpoint and the steps to 90 % against the targets; the unguarded arm must dip."""
     by_cell = {(cell["arm"], cell["seed"]): cell for cell in cells}
@@ -113,14 +94,14 @@ def judge(cells: list[dict[str, Any]], targets: dict[str, Any]) -> list[dict[str
         seeds = sorted(seed for arm, seed in by_cell if arm == f"{task}-guarded")
         plain = {seed: by_cell[f"{task}-unguarded", seed] for seed in seeds}
         worst = min(highest_of_worst(cell) for cell in plain.values())
-        rows.append(_row(f"{task}: unguarded falls below its base", worst, targets["dip"], worst < targets["dip"]))
+        rows.append(share_row(f"{task}: unguarded falls below its base", worst, targets["dip"], worst < targets["dip"]))
         for seed in seeds:
             cell, name = by_cell[f"{task}-guarded", seed], f"{task}, seed {seed}"
             high, limit = highest_of_worst(cell), targets["dip"]
-            rows.append(_row(f"{name}: upper end of the worst paired interval", high, limit, high >= limit))
+            rows.append(share_row(f"{name}: upper end of the worst paired interval", high, limit, high >= limit))
             ours, theirs = steps_to(cell), steps_to(plain[seed])
             ok = math.isfinite(ours) and ours <= targets["delay"] * theirs
-            rows.append(_row(f"{name}: steps to 90 %", ours, targets["delay"], ok, reference=theirs, unit="steps"))
+            rows.append(row(f"{name}: steps to 90 %", ours, "steps", target=targets["delay"], ok=ok, reference=theirs))
     return rows
 
 
@@ -132,11 +113,3 @@ def highest_of_worst(cell: dict[str, Any]) -> float:
 def steps_to(cell: dict[str, Any]) -> float:
     """Return the environment steps, warm-up included, at the first checkpoint with 90 % success; inf without one."""
     return min((point[0] for point in cell["curve"] if point[1] >= REACHED), default=math.inf)
-
-
-def _row(
-    metric: str, value: float, target: float, ok: bool, reference: float | None = None, unit: str = "share"
-) -> dict[str, Any]:
-    ratio = value / reference if reference and math.isfinite(value) else None
-    names = ("metric", "value", "unit", "reference", "ratio", "target", "ok")
-    return dict(zip(names, (metric, value, unit, reference, ratio, target, ok), strict=True))

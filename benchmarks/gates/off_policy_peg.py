@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.gate_parts import share_row
 from policies.base import flow
 from policies.checkpoint import load_policy, restore_policy, save_policy
 from policies.data.demonstrations import Demonstrations, collect_from, demonstrate
 from policies.evaluation import Evaluator
+from policies.presets import with_tuples
 from policies.recipes import expo, pa_rl, rlpd, sac, wsrl
 from policies.run import Run
 from policies.starts import evaluation_starts, start_seed
+from robot.rows import row
 from robot.worlds import make_env
 from tests.gates.blocked_peg import BlockedPeg, BlockedPegExpert
 
@@ -80,15 +83,11 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     """Train one arm and evaluate it all the way."""
     torch.set_num_threads(1)
     module = RECIPES[arm]
-    config = CONFIGS[module](**_tuples(profile[arm]))
+    config = CONFIGS[module](**with_tuples(profile[arm]))
     with tempfile.TemporaryDirectory() as folder:
         if arm == "sac_pendulum":
             return _pendulum(config, Run(Path(folder), tensorboard=False), seed, profile)
         return _peg(arm, config, Path(folder), seed, profile)
-
-
-def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
 def _peg(arm: str, config: Any, folder: Path, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +101,7 @@ def _peg(arm: str, config: Any, folder: Path, seed: int, profile: dict[str, Any]
 
         base = None
         if arm in ON_A_BASE:
-            settings = replace(flow.PRESETS["cpu"], **_tuples(profile["flow"]))
+            settings = replace(flow.PRESETS["cpu"], **with_tuples(profile["flow"]))
             run = Run(folder / "base", tensorboard=False)
             base, _ = flow.train_base(demonstrations, settings, run, seed=seed)
             found["base_success"] = success(run.policy_path)
@@ -167,38 +166,30 @@ def _rows(
     """Return the rows of one cell; `of` is the arm that a control belongs to, where it was measured."""
     if arm == "sac_pendulum":
         value, target = cell["curve"][-1][1], targets["pendulum_return"]
-        return [_row(f"{name}: mean return", value, target, value >= target, unit="return")]
+        return [row(f"{name}: mean return", value, "return", target=target, ok=value >= target)]
     start, worst, value = cell["curve"][0][1], _worst(cell), cell["final_success"]["value"]
     base = cell.get("base_success", {}).get("value")
     rows: list[dict[str, Any]] = []
     if arm == "rlpd":
-        rows.append(_row(f"{name}: success", value, targets["rlpd"], value >= targets["rlpd"]))
+        rows.append(share_row(f"{name}: success", value, targets["rlpd"], value >= targets["rlpd"]))
     elif arm == "wsrl":
-        rows.append(_row(f"{name}: success above its start", value, start, value > start, start))
+        rows.append(share_row(f"{name}: success above its start", value, start, value > start, start))
     elif arm == "expo":
         floor = base - targets["expo_dip"]
-        rows.append(_row(f"{name}: success", value, targets["expo"], value >= targets["expo"], base))
-        rows.append(_row(f"{name}: worst point of the curve", worst, floor, worst >= floor, base))
+        rows.append(share_row(f"{name}: success", value, targets["expo"], value >= targets["expo"], base))
+        rows.append(share_row(f"{name}: worst point of the curve", worst, floor, worst >= floor, base))
     elif arm == "pa_rl":
         distilled, wanted = cell["distilled_success"]["value"], base + targets["pa_rl_distilled_gain"]
-        rows.append(_row(f"{name}: worst point of the curve above the base", worst, base, worst > base, base))
-        rows.append(_row(f"{name}: distilled base alone", distilled, wanted, distilled >= wanted, base))
+        rows.append(share_row(f"{name}: worst point of the curve above the base", worst, base, worst > base, base))
+        rows.append(share_row(f"{name}: distilled base alone", distilled, wanted, distilled >= wanted, base))
     elif arm == "expo_random_edit" and of is not None:
         ours = of["final_success"]["value"]
-        rows.append(_row(f"{name}: success below that of trained edits", value, ours, value < ours, ours))
+        rows.append(share_row(f"{name}: success below that of trained edits", value, ours, value < ours, ours))
     elif of is not None:
         ours = _worst(of)
-        rows.append(_row(f"{name}: worst point below that with a warm-up", worst, ours, worst < ours, ours))
+        rows.append(share_row(f"{name}: worst point below that with a warm-up", worst, ours, worst < ours, ours))
     return rows
 
 
 def _worst(cell: dict[str, Any]) -> float:
     return min(point[1] for point in cell["curve"] if point[0] > 0)
-
-
-def _row(
-    metric: str, value: float, target: float, ok: bool, reference: float | None = None, unit: str = "share"
-) -> dict[str, Any]:
-    ratio = value / reference if reference else None
-    names = ("metric", "value", "unit", "reference", "ratio", "target", "ok")
-    return dict(zip(names, (metric, value, unit, reference, ratio, target, ok), strict=True))

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.gate_parts import share_row
 from policies.base.behavior_cloning import BehaviorCloningConfig, train_base
 from policies.checkpoint import load_policy
 from policies.data.demonstrations import collect_from
+from policies.presets import with_tuples
 from policies.recipes import hg_dagger, rac
 from policies.run import Run
 from policies.starts import evaluation_starts
@@ -57,7 +59,7 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     began = time.monotonic()
     demonstrations = collect_from(ThreeGates(), hand(), "gates/three-gates", profile["demos"], seed)
-    clone = BehaviorCloningConfig(**{**profile["bc"], "hidden": tuple(profile["bc"]["hidden"])})
+    clone = BehaviorCloningConfig(**with_tuples(profile["bc"]))
     person: Any = handing_person() if arm == "hg_dagger" else recovering_person(recovers=arm == "rac")
     world = Watched(ThreeGates(), person)
     with tempfile.TemporaryDirectory() as folder:
@@ -113,28 +115,21 @@ def judge(cells: list[dict[str, Any]], targets: dict[str, Any]) -> list[dict[str
     base = float(np.mean([cell["base_success"]["value"] for cell in cells]))
     ticks = {arm: float(np.mean([cell["human_ticks"] for cell in by_arm[arm]])) for arm in ARMS}
     retries = float(np.mean([cell["recoveries_per_success"] for cell in by_arm["rac"]]))
-    share = float(np.mean([cell["recovery_share"] for cell in by_arm["no_recovery"]]))
+    recovery = float(np.mean([cell["recovery_share"] for cell in by_arm["no_recovery"]]))
     spread = max(ticks.values()) / min(ticks.values()) - 1.0
     gains = {arm: success["rac"] - success[arm] for arm in ("hg_dagger", "no_recovery")}
-    rows = [_row(f"{arm}: success, mean of seeds (told)", success[arm], None, True, base) for arm in ARMS]
+    rows = [share_row(f"{arm}: success, mean of seeds (told)", success[arm], None, True, base) for arm in ARMS]
     rows += [
-        _row(f"rac above {arm}", gain, targets[f"above_{arm}"], gain >= targets[f"above_{arm}"])
+        share_row(f"rac above {arm}", gain, targets[f"above_{arm}"], gain >= targets[f"above_{arm}"])
         for arm, gain in gains.items()
     ]
-    rows.append(_row("rac: recoveries per success", retries, targets["recoveries"], retries > targets["recoveries"]))
-    rows.append(_row("no_recovery: recovery's share of human ticks", share, targets["share"], share < targets["share"]))
-    rows.append(_row("spread of human ticks between arms", spread, targets["spread"], spread <= targets["spread"]))
+    rows.append(
+        share_row("rac: recoveries per success", retries, targets["recoveries"], retries > targets["recoveries"])
+    )
+    rows.append(
+        share_row(
+            "no_recovery: recovery's share of human ticks", recovery, targets["share"], recovery < targets["share"]
+        )
+    )
+    rows.append(share_row("spread of human ticks between arms", spread, targets["spread"], spread <= targets["spread"]))
     return rows
-
-
-def _row(metric: str, value: float, target: Any, ok: bool, reference: float | None = None) -> dict[str, Any]:
-    ratio = value / reference if reference else None
-    return {
-        "metric": metric,
-        "value": value,
-        "unit": "share",
-        "reference": reference,
-        "ratio": ratio,
-        "target": target,
-        "ok": ok,
-    }

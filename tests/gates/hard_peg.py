@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from robot.worlds import Interface
-from tests.gates.blocked_peg import DEPTH, HOVER, RATE_HZ, STEP, BlockedPeg
+from tests.gates.blocked_peg import DEPTH, HOVER, RATE_HZ, STEP, BlockedPeg, BlockedPegExpert
 
 RADIUS = 0.010
 DRIFT = 0.005
@@ -51,15 +51,8 @@ class HardPeg(BlockedPeg):
         return observation, reward, terminated, truncated, info | {"executed_action": action}
 
 
-class HardPegExpert:
+class HardPegExpert(BlockedPegExpert):
     """Hover over the hole, then descend; the distractors stay near 0. Gaussian noise on every action."""
-
-    def __init__(self, noise: float = 0.1) -> None:
-        self.noise = noise
-        self.rng = np.random.default_rng()
-
-    def reset(self, seed: int) -> None:
-        self.rng = np.random.default_rng([seed, 7])
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         peg, offset = observation["peg_position"], observation["hole_offset"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from robot.errors import ConfigError, unknown_name
+from robot.rows import row
 from world_models.metrics.video import Estimate
 
 TARGETS = Path(__file__).parents[2] / "benchmarks" / "targets.toml"
@@ -58,16 +59,15 @@ class Report:
         name = f"{check}_{key}" if key else ""
         target = self.targets.get(name)
         self.rows.append(
-            {
-                "metric": f"{check} {metric}",
-                "value": value,
-                "unit": unit,
-                "reference": reference,
-                "ratio": value / reference if reference else None,
-                "target": target,
-                "ok": target is None or _holds(value, target, name),
-                "check": check,
-            }
+            row(
+                f"{check} {metric}",
+                value,
+                unit,
+                target=target,
+                ok=target is None or _holds(value, target, name),
+                reference=reference,
+            )
+            | {"check": check}
             | more
         )
 
