@@ -2,17 +2,29 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from policies.checkpoint import SavablePolicy, save_policy
-from policies.online import OnlineSource
 from policies.run import Run
-from policies.training import Learner, LoopState, train
+from policies.training import Learner, LoopConfig, LoopState, Source, train
+
+
+class Amounts(Protocol):
+    """Settings that say how long a recipe runs."""
+
+    def loop(self) -> LoopConfig: ...
+
+
+class RecipeSource(Source, Protocol):
+    """A source that has its recipe's settings."""
+
+    @property
+    def config(self) -> Amounts: ...
 
 
 def train_recipe(
     kind: str,
-    source: OnlineSource,
+    source: RecipeSource,
     learner: Learner,
     policy: SavablePolicy,
     run: Run,

@@ -1,6 +1,5 @@
 """A person at an operator device in a simulated world without the graph: the same tick, paced by the clock."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,16 +50,11 @@ def local_operator(
         pump.feel(observation.robot)
         see(observation)
 
-    operator, stopping = PacedOperator(loop, feel), threading.Event()
+    operator = PacedOperator(loop, feel)
     pump = OperatorPump(
         make_operator_device(device, loop.cell.station, options),
         lambda packet: operator.inbox.put(packet, time.monotonic()),
         time.monotonic_ns,
     )
-    thread = threading.Thread(target=pump.run, args=(stopping,), name="operator device", daemon=True)
-    thread.start()
-    try:
+    with pump.running():
         yield operator
-    finally:
-        stopping.set()
-        thread.join(timeout=3.0)

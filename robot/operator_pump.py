@@ -6,7 +6,8 @@ Nothing is repeated or made up: the dead-man of the arbiter is the time since th
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from robot.clock import RateKeeper
@@ -61,6 +62,18 @@ class OperatorPump:
                 self.step(time.monotonic())
         finally:
             self._device.close()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Pump in a thread of its own for the length of a `with` block."""
+        stopping = threading.Event()
+        thread = threading.Thread(target=self.run, args=(stopping,), name="operator device", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            thread.join(timeout=3.0)
 
     def step(self, now_s: float) -> OperatorInput | None:
         """Read once and send what is due; returns what was sent."""

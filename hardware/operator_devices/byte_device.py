@@ -2,6 +2,7 @@
 
 import os
 import select
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from robot.clock import Clock, MonotonicClock
@@ -26,7 +27,7 @@ class Adapter(Protocol):
     def packet(self, time_ns: int) -> OperatorInput: ...
 
 
-class ByteDevice(DeviceLife):
+class ByteDevice(DeviceLife, ABC):
     """An operator device over an adapter; `read` never blocks. A device says how its descriptor is opened."""
 
     def __init__(self, name: str, adapter: Adapter, rate_hz: float, clock: Clock | None = None) -> None:
@@ -35,9 +36,9 @@ class ByteDevice(DeviceLife):
         self._name, self._adapter, self._clock = name, adapter, clock or MonotonicClock()
         self._file = -1
 
+    @abstractmethod
     def open(self) -> int:
         """Return the open descriptor; raises DeviceNotFound."""
-        raise NotImplementedError
 
     def connect(self) -> None:
         if self._file < 0:

@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from policies.checkpoint import save_policy
 from policies.data.demonstrations import Demonstrations, Env
 from policies.learners.supervised import SupervisedLearner
+from policies.recipe_training import train_recipe
 from policies.run import Run
 from policies.steerable import SteerablePolicy
 from policies.takeovers.rounds import Method, RolledOut, RoundsConfig, RoundsSource
 from policies.takeovers.weights import WEIGHTINGS, Kind, kinds_of
-from policies.training import LoopState, train
+from policies.training import LoopState
 from robot.errors import unknown_name
 
 NEEDS_PERSON = True
@@ -89,7 +89,7 @@ def finetune(
     method = Method(sort, WEIGHTINGS[config.weighting], relabels=config.relabels)
     source = RoundsSource(env, policy, demonstrations, config, method, seed=seed)
     learner = SupervisedLearner(policy, seed)
-    return train_rounds("hg_dagger", source, learner, run, evaluate=evaluate, stop_after=stop_after)
+    return train_recipe("hg_dagger", source, learner, policy, run, evaluate=evaluate, stop_after=stop_after)
 
 
 def trainable(base: SteerablePolicy, config: RoundsConfig) -> SteerablePolicy:
@@ -97,25 +97,3 @@ def trainable(base: SteerablePolicy, config: RoundsConfig) -> SteerablePolicy:
     policy = deepcopy(base)
     policy.config = replace(policy.config, learning_rate=config.learning_rate, warmup_steps=0, cosine=False)
     return policy
-
-
-def train_rounds(
-    title: str,
-    source: RoundsSource,
-    learner: SupervisedLearner,
-    run: Run,
-    *,
-    evaluate: Callable[[int, Path], Any] | None,
-    stop_after: int | None,
-) -> LoopState:
-    """Roll out and train in turns on the one loop."""
-    return train(
-        source,
-        learner,
-        source.config.loop(),
-        run,
-        write_policy=lambda path, step: save_policy(path, source.policy, env_steps=step),
-        evaluate=evaluate,
-        stop_after=stop_after,
-        title=title,
-    )

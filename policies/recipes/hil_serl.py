@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.checkpoint import save_policy
 from policies.data.demonstrations import Demonstrations, Env
 from policies.decisions import store
 from policies.learners.sac import SACLearner, SACLearnerConfig, Transitions
 from policies.online import NO_RETURN, OnlineConfig
+from policies.recipe_training import train_recipe
 from policies.recipes.sac import actor_spec
 from policies.replay import sample_mixed
 from policies.run import Run
@@ -33,7 +33,7 @@ from policies.takeovers.gripper import GripperCritic, decisions_of, grasp_penalt
 from policies.takeovers.gripper_policy import GripperActorConfig, GripperActorPolicy
 from policies.takeovers.rewards import TaskReward
 from policies.takeovers.source import TakeoverSource, Uses
-from policies.training import LoopState, train
+from policies.training import LoopState
 from robot.errors import ConfigError
 
 NEEDS_BASE = False
@@ -221,13 +221,4 @@ def finetune(
     )
     spec = actor_spec(env, collector.shapes, 1)
     policy = GripperActorPolicy("hil_serl", spec, learner.networks(), collector.states, collector.limits, acting)
-    return train(
-        source,
-        learner,
-        config.loop(),
-        run,
-        write_policy=lambda path, step: save_policy(path, policy, env_steps=step),
-        evaluate=evaluate,
-        stop_after=stop_after,
-        title="hil_serl",
-    )
+    return train_recipe("hil_serl", source, learner, policy, run, evaluate=evaluate, stop_after=stop_after)

@@ -19,7 +19,8 @@ import numpy as np
 
 from policies.data.demonstrations import Demonstrations, Env
 from policies.learners.supervised import SupervisedLearner
-from policies.recipes.hg_dagger import train_rounds, trainable
+from policies.recipe_training import train_recipe
+from policies.recipes.hg_dagger import trainable
 from policies.run import Run
 from policies.steerable import SteerablePolicy
 from policies.takeovers.labels import goes_to_imitation, is_clean_success
@@ -120,4 +121,4 @@ def finetune(
     time = DemonstratedTime(demonstrations.trajectories, policy.states)
     learner = GatedLearner(policy, seed, time, config.progress_margin)
     source.score, source.on_round = learner.progress, learner.gate
-    return train_rounds("rac", source, learner, run, evaluate=evaluate, stop_after=stop_after)
+    return train_recipe("rac", source, learner, policy, run, evaluate=evaluate, stop_after=stop_after)

@@ -1,7 +1,6 @@
 """An operator device in the hand of whoever started the program, beside a running graph: keys need its terminal."""
 
 import logging
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -85,11 +84,6 @@ def teleoperation(
         device: as in `robot.operator_devices.make_operator_device`.
         options: of the device.
     """
-    hand, stopping = Teleoperation(client, station, device, options), threading.Event()
-    thread = threading.Thread(target=hand.pump.run, args=(stopping,), name="operator device", daemon=True)
-    thread.start()
-    try:
+    hand = Teleoperation(client, station, device, options)
+    with hand.pump.running():
         yield hand
-    finally:
-        stopping.set()
-        thread.join(timeout=3.0)
