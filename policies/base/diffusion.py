@@ -71,7 +71,7 @@ _CPU = DiffusionConfig(
     action_horizon=8,
     execution_horizon=8,
     steps=4000,
-    learning_rate=3e-3,
+    learning_rate=1e-3,
     denoiser="mlp",
     train_steps=20,
     inference_steps=10,
@@ -84,7 +84,7 @@ PRESETS = {
     "transformer": DiffusionConfig(prediction="v", denoiser="transformer", weight_decay=1e-3),
     "cpu": _CPU,
     "quick": replace(_CPU, steps=2000, hidden=(128, 128)),
-    "debug": replace(_CPU, steps=100, hidden=(32, 32), batch_size=64),
+    "debug": replace(_CPU, learning_rate=3e-3, steps=100, hidden=(32, 32), batch_size=64),
 }
 
 

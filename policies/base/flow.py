@@ -58,7 +58,7 @@ _CPU = FlowConfig(
     action_horizon=8,
     execution_horizon=8,
     steps=4000,
-    learning_rate=3e-3,
+    learning_rate=1e-3,
     denoiser="mlp",
     inference_steps=10,
     time_features=32,
@@ -70,7 +70,7 @@ PRESETS = {
     "transformer": FlowConfig(denoiser="transformer", weight_decay=1e-3),
     "cpu": _CPU,
     "quick": replace(_CPU, steps=2000, hidden=(128, 128)),
-    "debug": replace(_CPU, steps=100, hidden=(32, 32), batch_size=64),
+    "debug": replace(_CPU, learning_rate=3e-3, steps=100, hidden=(32, 32), batch_size=64),
 }
 
 
