@@ -128,6 +128,8 @@ class ChunkSource:
         return {"generator": generator, "progress": self.progress}
 
     def restore(self, state: dict[str, Any]) -> None:
+        for _, reading in self._queue:
+            reading.cancel()
         self._queue.clear()
         self.generator.set_state(state["generator"])
         self.progress = state["progress"]

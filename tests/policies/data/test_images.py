@@ -17,6 +17,7 @@ from policies.data.bench_episodes import CAMERAS, FACTS, record_episode
 from policies.data.chunks import ChunkDataset, ChunkSource
 from policies.data.demonstrations import Demonstrations
 from policies.data.episodes import read_store
+from policies.data.image_rows import ImageRows, joined, without_last
 from policies.data.images import CachedImages
 from policies.data.trajectories import Trajectory
 from policies.learners.supervised import train_policy
@@ -94,6 +95,20 @@ def test_a_row_without_a_new_image_has_the_one_before_and_rows_before_the_first_
         np.testing.assert_allclose(means, [40, 40, 40, 100, 100, 100, 100, 100], atol=1)
     with pytest.raises(ConfigError, match="no camera 'wrist'"):
         read(store)
+
+
+def test_rows_of_one_stack_are_joined_unread_and_others_in_memory(store: EpisodeStore) -> None:
+    one, other = (item.images["image/scene"] for item in read(store).trajectories[:2])
+    assert isinstance(one, ImageRows) and isinstance(other, ImageRows)
+    whole = np.concatenate([one[:], other[:]])
+    mapped, mixed = joined([one, other]), joined([one, other[:]])
+    assert isinstance(mapped, ImageRows) and mapped.stack is one.stack
+    assert (len(mapped), mapped.shape, mapped.dtype) == (len(whole), whole.shape, whole.dtype)
+    assert isinstance(mixed, np.ndarray)
+    for index in (3, -1, slice(2, 9, 3), np.array([[0, 5], [9, 9]]), np.array([], int)):
+        np.testing.assert_array_equal(mapped[index], whole[index])
+    np.testing.assert_array_equal(mixed, whole)
+    np.testing.assert_array_equal(without_last(mapped), whole[:-1])
 
 
 def test_a_damaged_cache_is_built_again_and_another_selection_has_its_own(store: EpisodeStore) -> None:
