@@ -87,10 +87,14 @@ class ChoosingLearner(ABC):
         assert batch.key is not None
         return self.cache.get(batch.key.long(), batch.next_state, version, lambda states: self.draw(network, states))
 
+    def answers(self, states: Tensor, samples: Tensor) -> Candidates:
+        """Return what the target chooses from at next states (batch, state), given the base's samples there."""
+        return self.choice.among(states, samples, self.generator)
+
     @torch.no_grad()
     def target(self, batch: Transitions) -> tuple[Tensor, Candidates]:
         """Return y (batch,) and what was chosen from: who chooses and who values draw their heads apart."""
-        found = self.choice.among(batch.next_state, self.next_samples(batch), self.generator)
+        found = self.answers(batch.next_state, self.next_samples(batch))
         value = self.critics.pessimistic(batch.next_state, found.best())
         return torch.addcmul(batch.reward, batch.discount, value), found
 
