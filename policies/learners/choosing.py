@@ -17,6 +17,7 @@ from torch import Tensor
 
 from policies.action_choice import ActionChoice, ChoiceConfig, base_chunks, decisions_of
 from policies.learners.action_optimizer import Candidates
+from policies.learners.offline import shrink_head
 from policies.learners.sac import Critics, Transitions
 from policies.learners.squashed_gaussian import SquashedGaussian
 from policies.sample_cache import SampleCache
@@ -53,6 +54,7 @@ class ChoosingLearner(ABC):
         if actor is not None:
             actor.initialize(self.generator)
         self.critics = Critics(*sizes, config, self.generator)
+        shrink_head(self.critics)  # who chooses by fresh values of +-0.5 chooses at random, and the base is left for it
         self.choice = ActionChoice(choice, getattr(self.critics, ranked_by), actor)
         # A base that cannot be steered has one answer; a proposing actor takes the place of one sample.
         self._samples = choice.samples - (choice.actor == "candidate") if base.noise_spec is not None else 1
