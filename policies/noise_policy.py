@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from policies.checkpoint import PolicyContent, check_tensors, restore_policy
 from policies.learners.squashed_gaussian import SquashedGaussian
 from policies.noise_decoder import NoiseDecoder, steered_by_noise
 from policies.noise_space import NoiseSpace
+from policies.presets import with_tuples
 from policies.steerable import NOISE_GROUP
 from robot.errors import ConfigError
 from robot.policy import ActionChunk
@@ -108,10 +108,7 @@ class NoisePolicy:
 
 def restore(content: PolicyContent) -> NoisePolicy:
     """Build the policy of a checkpoint, its base included."""
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in content.config.items()
-    }
-    config = NoisePolicyConfig(**values)
+    config = NoisePolicyConfig(**with_tuples(content.config))
     decoder = NoiseDecoder(steered_by_noise(restore_policy(content.parts["base"])), config.space())
     actor = config.make_actor()
     check_tensors(dict(actor.state_dict()), content.tensors, "actor of 'dsrl'")

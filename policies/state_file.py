@@ -7,6 +7,7 @@ and checked on reading.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from policies.data.image_rows import ImageRows
 from robot.checkpoint_file import OWN_ENTRY, read_file
 from robot.errors import CheckpointMismatch
 
 _TENSOR, _ARRAY, _ITEMS = "$tensor", "$array", "$items"
 
 
-def _split(node: Any, tensors: dict[str, Tensor]) -> Any:
-    """Return the JSON skeleton of a tree and collect its tensors."""
+def _split(node: Any, tensors: dict[str, Tensor | ImageRows]) -> Any:
+    """Return the JSON skeleton of a tree and collect its tensors; images that lie on disk are not read yet."""
+    if isinstance(node, ImageRows):
+        name = f"{len(tensors):05d}"
+        tensors[name] = node
+        return {_ARRAY: [name, *_layout(node)]}
     if isinstance(node, np.ndarray | Tensor):
         name = f"{len(tensors):05d}"
         tensor = torch.from_numpy(np.ascontiguousarray(node)) if isinstance(node, np.ndarray) else node.detach()
-        tensors[name] = tensor.cpu().contiguous().clone()
-        return {_ARRAY if isinstance(node, np.ndarray) else _TENSOR: [name, *_layout(tensors[name])]}
+        tensors[name] = kept = tensor.cpu().contiguous().clone()
+        return {_ARRAY if isinstance(node, np.ndarray) else _TENSOR: [name, *_layout(kept)]}
     if isinstance(node, dict):
         if all(isinstance(key, str) for key in node):
             return {key: _split(value, tensors) for key, value in node.items()}
@@ -38,9 +44,14 @@ def _split(node: Any, tensors: dict[str, Tensor]) -> Any:
     return node.item() if isinstance(node, np.generic) else node
 
 
-def _layout(tensor: Tensor) -> tuple[str, list[int]]:
+def _layout(tensor: Tensor | ImageRows) -> tuple[str, list[int]]:
     """Return what the bytes of a tensor do not say; it stands in the skeleton, which the hash covers."""
-    return str(tensor.dtype), list(tensor.shape)
+    like = tensor if isinstance(tensor, Tensor) else torch.from_numpy(np.empty(0, tensor.dtype))
+    return str(like.dtype), list(tensor.shape)
+
+
+def _read(tensor: Tensor | ImageRows) -> Tensor:
+    return tensor if isinstance(tensor, Tensor) else torch.from_numpy(np.asarray(tensor))
 
 
 def _join(node: Any, tensors: dict[str, Tensor]) -> Any:
@@ -66,23 +77,25 @@ def _look_up(place: list[Any] | str, tensors: dict[str, Tensor]) -> Tensor:
     return tensors[name]
 
 
-def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+def _digest(text: str, tensors: Mapping[str, Tensor | ImageRows]) -> str:
+    """Return the hash of a tree; of what lies on disk one array at a time is in memory."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+        digest.update(_read(tensors[name]).flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def tree_hash(tree: Any) -> str:
     """Return the sha256 of a tree's content."""
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor | ImageRows] = {}
     return _digest(json.dumps(_split(tree, tensors)), tensors)
 
 
 def write_tree(path: Path, tree: Any) -> str:
     """Write a tree so that a crash leaves the old file or the new one; return its sha256."""
-    tensors: dict[str, Tensor] = {}
-    text = json.dumps(_split(tree, tensors))
+    found: dict[str, Tensor | ImageRows] = {}
+    text = json.dumps(_split(tree, found))
+    tensors = {name: _read(tensor) for name, tensor in found.items()}
     digest = _digest(text, tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")

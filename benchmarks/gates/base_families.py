@@ -40,6 +40,7 @@ DEPENDS = [
     "policies/base/*.py",
     "policies/data/chunks.py",
     "policies/data/demonstrations.py",
+    "policies/data/image_rows.py",
     "policies/data/trajectories.py",
     "policies/encoders.py",
     "policies/evaluation.py",

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from policies.data.bench_episodes import CAMERAS, record_episode, record_rendered
-from policies.data.image_chunks import ImageChunks, read_image_chunks
+from policies.data.chunks import ChunkDataset
+from policies.data.episodes import read_store
 from robot.curation import copy_episodes
 from robot.episode_store import EpisodeStore
 from robot.errors import RobotError
@@ -67,7 +68,7 @@ def _rendered_rows(folder: Path, task: str) -> list[dict[str, Any]]:
     record_rendered(store, task, PEER_EPISODES)
     size = bytes_per_frame(store)
     peer = _measure_peer(store, folder / f"peer-{task}", [info.episode_id for info in store.episodes()])
-    kept = read_image_chunks(store.root, cameras=CAMERAS, horizon=HORIZON, cached=False)
+    kept = _samples(store.root, cached=False)
     rate = _frames_per_cpu_s(kept, BATCHES["store"])
     return [
         _row("store_frames_per_cpu_s", rate, "frames/s", peer.get("rate"), task),
@@ -91,10 +92,10 @@ def _measure_readers(path: Path) -> tuple[dict[str, float], int]:
     rates, errors = {}, 0
     try:
         for name in ("store", "cached"):
-            kept = read_image_chunks(path, cameras=CAMERAS, horizon=HORIZON, cached=name == "cached")
+            kept = _samples(path, cached=name == "cached")
             rates[name] = _frames_per_cpu_s(kept, BATCHES[name])
             try:  # once more, now that there are other episodes
-                read_image_chunks(path, cameras=CAMERAS, horizon=HORIZON, cached=False).read_images(np.arange(BATCH))
+                _read_images(_samples(path, cached=False), np.arange(BATCH))
             except RobotError as error:
                 print(f"reader error: {error}")
                 errors += 1
@@ -112,13 +113,23 @@ def _keep_recording(path: Path, stop: Event) -> None:
         number += 1
 
 
-def _frames_per_cpu_s(dataset: ImageChunks, batches: int) -> float:
+def _samples(path: Path, *, cached: bool) -> ChunkDataset:
+    """Return what `tandem train` samples of a store, with images as recorded."""
+    found = read_store(path, images=CAMERAS, image_size=0, cached=cached)
+    return ChunkDataset.cut(found.trajectories, HORIZON)
+
+
+def _read_images(dataset: ChunkDataset, index: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: images[index] for name, images in dataset.images.items()}
+
+
+def _frames_per_cpu_s(dataset: ChunkDataset, batches: int) -> float:
     chance = np.random.default_rng(0)
-    dataset.read_images(chance.integers(0, len(dataset), BATCH))  # the first read opens files
+    _read_images(dataset, chance.integers(0, len(dataset), BATCH))  # the first read opens files
     index = chance.integers(0, len(dataset), (batches, BATCH))
     before_s = time.process_time()
     for samples in index:
-        dataset.read_images(samples)
+        _read_images(dataset, samples)
     return batches * BATCH * len(CAMERAS) / (time.process_time() - before_s)
 
 

@@ -1,6 +1,6 @@
 """Read an episode store into trajectories: only ticks that executed an action, never across a gap."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from policies.data.contract import DataContract, contract_of
 from policies.data.demonstrations import Demonstrations
+from policies.data.image_rows import ImageRows
+from policies.data.images import open_images
 from policies.data.trajectories import Trajectory
 from policies.observations import DEPTH, IMAGE
 from robot.curation import read_flags
@@ -15,7 +17,6 @@ from robot.depth import camera_of
 from robot.episode import Episode
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
-from robot.observation import square
 from robot.outcome_labels import outcome_of, read_labels
 from robot.types import EndReason
 
@@ -27,21 +28,33 @@ def read_store(
     end_reasons: Sequence[EndReason] = (EndReason.SUCCESS,),
     images: Sequence[str] = (),
     image_size: int = 84,
+    cached: bool = True,
 ) -> Demonstrations:
     """Read the episodes of one task that ended as wanted; discarded and flagged ones are left out.
+
+    Images stay on disk: trajectories hold their places (`ImageRows`). Ticks before a camera's first image are left out.
 
     Args:
         path: folder of the store.
         task: needed only where the store holds several.
         end_reasons: how an episode must have ended.
         images: cameras whose images are read too, square and shrunk as a policy gets them.
-        image_size: side of those images [pixels].
+        image_size: side of those images [pixels]; 0: as recorded, whole.
+        cached: decode them once into `<store>/cache` and map that, instead of decoding at every access.
     """
     chosen = open_episodes(path, task=task, end_reasons=end_reasons)
     episodes, contract = chosen.episodes, chosen.contract
     first = episodes[0]
     shapes = {name: first.columns[f"observation/{name}"].shape[1:] for name in chosen.fields}
-    trajectories = [part for episode in episodes for part in cut_episode(episode, chosen.fields, images, image_size)]
+    seen: list[dict[str, ImageRows]] = [{} for _ in episodes]
+    if images:
+        reader = open_images(path, episodes, images, image_size, cached=cached)
+        seen = [{camera: reader.rows(camera, number) for camera in images} for number in range(len(episodes))]
+    parts = [cut_episode(episode, chosen.fields, rows) for episode, rows in zip(episodes, seen, strict=True)]
+    trajectories = [trajectory for part in parts for trajectory in part]
+    if not trajectories:
+        condition = f" while {', '.join(images)} had sent an image" if images else ""
+        raise ConfigError(f"{path}: no tick executed an action{condition}; record demonstrations that move the robot")
     return Demonstrations(
         env_id=f"{first.info.station}/{first.info.task}",
         observation_shapes=shapes | {name: seen.shape[1:] for name, seen in trajectories[0].images.items()},
@@ -93,10 +106,8 @@ def open_episodes(
     return ChosenEpisodes(episodes, fields, contract, len(infos))
 
 
-def cut_episode(
-    episode: Episode, fields: Sequence[str], images: Sequence[str] = (), image_size: int = 84
-) -> Iterator[Trajectory]:
-    """Yield the stretches of consecutive ticks that executed an action.
+def cut_episode(episode: Episode, fields: Sequence[str], images: Mapping[str, ImageRows]) -> Iterator[Trajectory]:
+    """Yield the stretches of consecutive ticks that executed an action; `images` has a row per tick of each camera.
 
     A stretch's final state is the observation of the tick after it; the last tick of an episode has none, so its own
     is repeated there (nothing is bootstrapped from it where the episode terminated).
@@ -104,7 +115,7 @@ def cut_episode(
     columns = episode.columns
     states = flat_states(episode, fields)
     rewards = np.maximum(columns["reward_task"], columns["reward_operator"])
-    for rows in usable_stretches(episode):
+    for rows in seen_stretches(episode, tuple(images)):
         last = int(rows[-1])
         after = last + 1 if last + 1 < len(episode) and columns["step"][last + 1] == columns["step"][last] + 1 else last
         yield Trajectory(
@@ -113,7 +124,7 @@ def cut_episode(
             rewards=rewards[rows],
             terminated=bool(columns["terminated"][last]),
             truncated=bool(columns["truncated"][last]) or (after == last and not columns["terminated"][last]),
-            images=dict(_images(episode, camera, [*rows, after], image_size) for camera in images),
+            images={_image_field(camera, seen): seen.of([*rows, after]) for camera, seen in images.items()},
         )
 
 
@@ -125,6 +136,12 @@ def usable_stretches(episode: Episode) -> Iterator[np.ndarray]:
     for rows in np.split(np.arange(len(episode)), breaks):
         if len(rows) and usable[rows[0]]:
             yield rows
+
+
+def seen_stretches(episode: Episode, cameras: Sequence[str]) -> list[np.ndarray]:
+    """Return the runs of executed ticks, each from the first at which every camera had sent an image."""
+    first = max((episode.first_image_row(camera) for camera in cameras), default=0)
+    return [rows[rows >= first] for rows in usable_stretches(episode) if rows[-1] >= first]
 
 
 def flat_states(episode: Episode, fields: Sequence[str]) -> np.ndarray:
@@ -148,7 +165,5 @@ def _observed(episode: Episode) -> list[str]:
     return [name.removeprefix("observation/") for name in episode.columns if name.startswith("observation/")]
 
 
-def _images(episode: Episode, camera: str, rows: Sequence[int], size: int) -> tuple[str, np.ndarray]:
-    """Return the field of a camera, and its newest image at each row; a depth image keeps its 16 bits."""
-    seen = np.stack([square(episode.image(camera, int(row)), size) for row in rows])
-    return (IMAGE + camera if seen.ndim == 4 else DEPTH + camera_of(camera)), seen
+def _image_field(camera: str, images: ImageRows) -> str:
+    return IMAGE + camera if images.ndim == 4 else DEPTH + camera_of(camera)

@@ -13,24 +13,56 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from policies.data.image_rows import ImageRows
 from robot.episode import Episode
 from robot.errors import ConfigError, StoreError
 from robot.images import decode_image
 from robot.journal import encode_json, store_error
+from robot.machine import usable_cores
 from robot.observation import square
 
 CACHE_VERSION = 1  # of what is in a cache folder; another one is built anew
 CRC_BYTES = 2**24
+CACHE = "cache"  # the folder inside a store
 
 
 class ImageReader(Protocol):
-    """Where a training source gets its images from."""
+    """Where the images of some episodes come from."""
 
-    cameras: tuple[str, ...]
+    def rows(self, camera: str, number: int) -> ImageRows:
+        """Return the newest image at every row of an episode, (n, H, W, 3) uint8, or (n, H, W) uint16 for depth.
 
-    def read(self, camera: str, episodes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the newest image at each (episode, row), shape (n, H, W, 3) uint8, or (n, H, W) uint16 for depth."""
+        Rows before a camera's first image show some image of the store: leave them out (`seen_stretches`).
+        """
         ...
+
+
+class DecodedStack:
+    """The images of one camera, one place per row of the episodes, decoded by a pool whenever they are taken."""
+
+    def __init__(
+        self, episodes: Sequence[Episode], camera: str, image_size: int, pool: ThreadPoolExecutor, threads: int
+    ) -> None:
+        self._episodes, self._camera, self._size = episodes, camera, image_size
+        self._pool, self._threads = pool, threads
+        self._starts = np.cumsum([0, *(len(episode) for episode in episodes)])
+        first = resized(episodes[0].image(camera, episodes[0].first_image_row(camera)), image_size)
+        self.shape, self.dtype = (int(self._starts[-1]), *first.shape), first.dtype
+
+    def places(self, number: int) -> np.ndarray:
+        """Return the places of the rows of an episode."""
+        return np.arange(self._starts[number], self._starts[number + 1])
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        numbers = np.searchsorted(self._starts, places, side="right") - 1
+        wanted = list(zip(numbers.tolist(), (places - self._starts[numbers]).tolist(), strict=True))
+        share = max(1, -(-len(wanted) // self._threads))
+        parts = [wanted[start : start + share] for start in range(0, len(wanted), share)]
+        images = [image for found in self._pool.map(self._decode, parts) for image in found]
+        return np.stack(images) if images else np.empty((0, *self.shape[1:]), self.dtype)
+
+    def _decode(self, wanted: list[tuple[int, int]]) -> list[np.ndarray]:
+        return [resized(self._episodes[number].image(self._camera, row), self._size) for number, row in wanted]
 
 
 class StoredImages:
@@ -43,18 +75,12 @@ class StoredImages:
         check_cameras(episodes, cameras)
         for episode in episodes:
             episode.verify()
-        self.cameras = tuple(cameras)
-        self._episodes, self._size, self._threads = episodes, image_size, threads
-        self._pool = ThreadPoolExecutor(threads, "decode")  # decoding gives up the interpreter's lock
+        pool = ThreadPoolExecutor(threads, "decode")  # decoding gives up the interpreter's lock
+        self._stacks = {camera: DecodedStack(episodes, camera, image_size, pool, threads) for camera in cameras}
 
-    def read(self, camera: str, episodes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        def decode(part: list[tuple[int, int]]) -> list[np.ndarray]:
-            return [resized(self._episodes[number].image(camera, row), self._size) for number, row in part]
-
-        places = list(zip(episodes.tolist(), rows.tolist(), strict=True))
-        share = -(-len(places) // self._threads)
-        parts = [places[start : start + share] for start in range(0, len(places), share)]
-        return np.stack([image for images in self._pool.map(decode, parts) for image in images])
+    def rows(self, camera: str, number: int) -> ImageRows:
+        stack = self._stacks[camera]
+        return ImageRows(stack, stack.places(number))
 
 
 class CachedImages:
@@ -68,11 +94,10 @@ class CachedImages:
             StoreError: an episode is damaged, or there is no space.
         """
         check_cameras(episodes, cameras)
-        self.cameras = tuple(cameras)
         key = [CACHE_VERSION, image_size, *cameras, *(episode.info.content_sha256 for episode in episodes)]
         path = folder / hashlib.sha256(encode_json(key)).hexdigest()[:24]
         if not _is_whole(path):
-            _build(path, episodes, self.cameras, image_size)
+            _build(path, episodes, cameras, image_size)
         facts = json.loads((path / "cache.json").read_text())["cameras"]
         self._images = {
             name: np.memmap(
@@ -85,10 +110,23 @@ class CachedImages:
             starts = np.cumsum([0, *(image_count(episode, camera) for episode in episodes)])
             self._places[camera] = [o + start for o, start in zip(self._places[camera], starts)]
 
+    def rows(self, camera: str, number: int) -> ImageRows:
+        return ImageRows(self._images[camera], self._places[camera][number])
+
     def read(self, camera: str, episodes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the newest image at each (episode, row), shape (n, H, W, 3) uint8, or (n, H, W) uint16 for depth."""
         places = self._places[camera]
         index = [places[episode][row] for episode, row in zip(episodes.tolist(), rows.tolist(), strict=True)]
         return np.asarray(self._images[camera][index])
+
+
+def open_images(
+    store: Path, episodes: Sequence[Episode], cameras: Sequence[str], image_size: int, *, cached: bool = True
+) -> ImageReader:
+    """Return the images of a store's episodes, decoded once into its cache and mapped, or decoded at every access."""
+    if cached:
+        return CachedImages(store / CACHE, episodes, cameras, image_size)
+    return StoredImages(episodes, cameras, image_size, threads=usable_cores())
 
 
 def check_cameras(episodes: Sequence[Episode], cameras: Sequence[str]) -> None:
@@ -135,7 +173,12 @@ def _build(path: Path, episodes: Sequence[Episode], cameras: Sequence[str], imag
         raise
     except OSError as error:
         if not _is_whole(path):  # else another process was faster
-            raise store_error("build the cache", path, error, "The episodes are untouched; free some space.") from error
+            raise store_error(
+                "build the cache",
+                path,
+                error,
+                "The episodes are untouched; free some space, make it writable.",
+            ) from error
     finally:
         shutil.rmtree(half, ignore_errors=True)
 

@@ -18,8 +18,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from policies.data.contract import DataContract
 from policies.data.depth_packing import DepthPacking
-from policies.data.episodes import ChosenEpisodes, flat_states
-from policies.data.image_chunks import seen_stretches
+from policies.data.episodes import ChosenEpisodes, flat_states, seen_stretches
 from policies.data.images import check_cameras
 from policies.data.lerobot_facts import FACTS, hash_files, seal_facts
 from policies.data.lerobot_source import IMAGES

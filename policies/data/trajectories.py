@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from policies.data.image_rows import Images
 from robot.errors import ConfigError
 
 
@@ -14,7 +15,8 @@ class Trajectory:
     """One episode of T steps. `states` has T + 1 rows, the last one after the last action, flat in field order.
 
     `actions` are the executed ones in station units. `terminated` and `truncated` speak of the last step. `images` has
-    one array per camera field, `image/<camera>` uint8 and `depth/<camera>` uint16 [mm], as long as `states`.
+    one array per camera field, `image/<camera>` uint8 and `depth/<camera>` uint16 [mm], as long as `states`, or the
+    rows of images that lie on disk (`policies.data.image_rows`).
     """
 
     states: np.ndarray  # (T + 1, state)
@@ -23,7 +25,7 @@ class Trajectory:
     terminated: bool
     truncated: bool
     seed: int = -1
-    images: Mapping[str, np.ndarray] = field(default_factory=dict)  # (T + 1, H, W[, 3])
+    images: Mapping[str, Images] = field(default_factory=dict)  # (T + 1, H, W[, 3])
 
     def __post_init__(self) -> None:
         steps = len(self.actions)

@@ -122,7 +122,7 @@ def test_images_and_depth_come_with_their_ticks(tmp_path: Path) -> None:
     assert demonstrations.observation_shapes["image/scene"] == (24, 24, 3)
     assert demonstrations.observation_shapes["depth/range"] == (24, 24)
     steps = trajectory.states[:, list(demonstrations.observation_shapes).index("tcp_position") + 7]
-    colour, depth = trajectory.images["image/scene"], trajectory.images["depth/range"]
+    colour, depth = (np.asarray(trajectory.images[name]) for name in ("image/scene", "depth/range"))
     assert depth.dtype == np.uint16
     assert depth[:, 12, 12].tolist() == (1000 * steps).tolist()
     assert np.abs(colour[:, 12, 12, 0] - 20.0 * steps).max() <= 3, "JPEG"

@@ -1,51 +1,83 @@
 """Images for training: the same from the store and from its cache, of exactly the episodes that were sealed."""
 
+import gc
+import resource
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
 
+from policies.base.behavior_cloning import BehaviorCloning, BehaviorCloningConfig
 from policies.data.bench_episodes import CAMERAS, FACTS, record_episode
-from policies.data.image_chunks import ImageChunks, ImageChunkSource, read_image_chunks
+from policies.data.chunks import ChunkDataset, ChunkSource
+from policies.data.demonstrations import Demonstrations
+from policies.data.episodes import read_store
+from policies.data.image_rows import ImageRows, joined, without_last
 from policies.data.images import CachedImages
+from policies.data.trajectories import Trajectory
+from policies.learners.supervised import train_policy
 from policies.normalization import ActionLimits, StateNormalizer
+from policies.run import Run
 from robot.bench_store import make_tick
 from robot.curation import set_flags
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError, StoreError
 from robot.images import encode_image
+from robot.observation import square
 from robot.types import EndReason
 from tests.policies.data.conftest import SIZE, TICKS
 
+SMALL_CLONE = BehaviorCloningConfig(
+    steps=5, batch_size=4, hidden=(16,), action_horizon=4, execution_horizon=4, image_features=8
+)
 
-def read(store: EpisodeStore, **changes: object) -> ImageChunks:
-    wanted = {"cameras": CAMERAS, "horizon": 4} | changes
-    return read_image_chunks(store.root, **wanted)  # type: ignore[arg-type]
+
+def read(store: EpisodeStore, **changes: object) -> Demonstrations:
+    wanted = {"images": CAMERAS, "image_size": 0} | changes
+    return read_store(store.root, **wanted)  # type: ignore[arg-type]
 
 
-def make_source(dataset: ImageChunks, seed: int = 0) -> ImageChunkSource:
-    samples = dataset.samples
-    states = StateNormalizer.fit(samples.states, floor=1e-3)
-    actions = ActionLimits.fit(samples.actions, floor=1e-3)
-    return ImageChunkSource(dataset, states, actions, batch_size=8, seed=seed)
+def in_memory(demonstrations: Demonstrations) -> Demonstrations:
+    """Return the same with images as arrays, as demonstrations collected in lock-step have them."""
+    arrays = [
+        replace(item, images={name: np.asarray(images) for name, images in item.images.items()})
+        for item in demonstrations.trajectories
+    ]
+    return replace(demonstrations, trajectories=arrays)
+
+
+def make_source(demonstrations: Demonstrations, seed: int = 0, obs_horizon: int = 1) -> ChunkSource:
+    dataset = ChunkDataset.cut(demonstrations.trajectories, 4, obs_horizon)
+    states = StateNormalizer.fit(dataset.states, floor=1e-3)
+    actions = ActionLimits.fit(dataset.actions, floor=1e-3)
+    return ChunkSource(dataset, states, actions, batch_size=8, seed=seed)
+
+
+def pixels(trajectory: Trajectory, camera: str) -> np.ndarray:
+    return np.asarray(trajectory.images[f"image/{camera}"])
 
 
 @pytest.mark.parametrize("image_size", [0, 24])
-def test_the_cache_gives_what_the_store_gives(store: EpisodeStore, image_size: int) -> None:
+def test_the_cache_gives_what_the_store_holds(store: EpisodeStore, image_size: int) -> None:
     cached, stored = read(store, image_size=image_size), read(store, image_size=image_size, cached=False)
-    index = np.random.default_rng(0).integers(0, len(cached), 20)
-    ours, theirs = cached.read_images(index), stored.read_images(index)
     side = image_size or SIZE
-    for camera in CAMERAS:
-        assert ours[camera].shape == (20, side, side, 3) and ours[camera].dtype == np.uint8
-        np.testing.assert_array_equal(ours[camera], theirs[camera])
-    episode = store.load(store.episodes()[1].episode_id)
-    place = np.flatnonzero((cached.episode == 1) & (cached.row == 4))
-    if not image_size:
-        np.testing.assert_array_equal(cached.read_images(place)["wrist"][0], episode.image("wrist", 4))
-    np.testing.assert_array_equal(cached.samples.chunks[place[0]][0], episode.columns["executed_action"][4])
+    infos = store.episodes()
+    assert len(infos) == len(cached.trajectories) == len(stored.trajectories)
+    for info, ours, theirs in zip(infos, cached.trajectories, stored.trajectories, strict=True):
+        episode = store.load(info.episode_id)
+        np.testing.assert_array_equal(ours.actions, episode.columns["executed_action"])
+        for camera in CAMERAS:
+            shown = np.stack([episode.image(camera, min(row, TICKS - 1)) for row in range(TICKS + 1)])
+            shown = np.stack([square(image, side) for image in shown])
+            np.testing.assert_array_equal(pixels(ours, camera), shown)
+            np.testing.assert_array_equal(pixels(theirs, camera), shown)
+    assert cached.observation_shapes["image/wrist"] == (side, side, 3)
+    assert cached.sha256 == stored.sha256 == in_memory(cached).sha256
 
 
 def test_a_row_without_a_new_image_has_the_one_before_and_rows_before_the_first_are_left_out(tmp_path: Path) -> None:
@@ -55,30 +87,47 @@ def test_a_row_without_a_new_image_has_the_one_before_and_rows_before_the_first_
     for step in range(9):
         writer.append(make_tick(step), {"scene": encode_image(grey[step])} if step in (2, 5) else {})
     writer.close(EndReason.SUCCESS)
+    actions = store.load(store.episodes()[0].episode_id).columns["executed_action"]
     for cached in (True, False):
-        dataset = read(store, cameras=("scene",), cached=cached)
-        assert dataset.row.tolist() == [2, 3, 4, 5, 6, 7, 8]
-        means = dataset.read_images(np.arange(7))["scene"].mean(axis=(1, 2, 3))
-        np.testing.assert_allclose(means, [40, 40, 40, 100, 100, 100, 100], atol=1)
+        (trajectory,) = read(store, images=("scene",), cached=cached).trajectories
+        np.testing.assert_array_equal(trajectory.actions, actions[2:])
+        means = pixels(trajectory, "scene").mean(axis=(1, 2, 3))
+        np.testing.assert_allclose(means, [40, 40, 40, 100, 100, 100, 100, 100], atol=1)
+    with pytest.raises(ConfigError, match="no camera 'wrist'"):
+        read(store)
+
+
+def test_rows_of_one_stack_are_joined_unread_and_others_in_memory(store: EpisodeStore) -> None:
+    one, other = (item.images["image/scene"] for item in read(store).trajectories[:2])
+    assert isinstance(one, ImageRows) and isinstance(other, ImageRows)
+    whole = np.concatenate([one[:], other[:]])
+    mapped, mixed = joined([one, other]), joined([one, other[:]])
+    assert isinstance(mapped, ImageRows) and mapped.stack is one.stack
+    assert (len(mapped), mapped.shape, mapped.dtype) == (len(whole), whole.shape, whole.dtype)
+    assert isinstance(mixed, np.ndarray)
+    for index in (3, -1, slice(2, 9, 3), np.array([[0, 5], [9, 9]]), np.array([], int)):
+        np.testing.assert_array_equal(mapped[index], whole[index])
+    np.testing.assert_array_equal(mixed, whole)
+    np.testing.assert_array_equal(without_last(mapped), whole[:-1])
 
 
 def test_a_damaged_cache_is_built_again_and_another_selection_has_its_own(store: EpisodeStore) -> None:
-    before = read(store).read_images(np.arange(5))
+    before = read(store).sha256
     (folder,) = (store.root / "cache").iterdir()
     for damage in (lambda data: data[:-7], lambda data: data[:99] + bytes([data[99] ^ 1]) + data[100:]):
         (folder / "scene.raw").write_bytes(damage((folder / "scene.raw").read_bytes()))
-        np.testing.assert_array_equal(read(store).read_images(np.arange(5))["scene"], before["scene"])
+        assert read(store).sha256 == before
     (folder / "cache.json").write_text("{")
-    np.testing.assert_array_equal(read(store).read_images(np.arange(5))["scene"], before["scene"])
+    assert read(store).sha256 == before
     set_flags(store, [store.episodes()[0].episode_id], "blurred")
-    assert len(read(store)) == len(read(store, image_size=8)) == 3 * TICKS
+    assert read(store).ticks == read(store, image_size=8).ticks == 3 * TICKS
     assert len(list((store.root / "cache").iterdir())) == 3
 
 
 def test_what_cannot_be_read_is_named(store: EpisodeStore) -> None:
     name = store.episodes()[1].episode_id
     with pytest.raises(ConfigError, match=r"bench-0000 has no camera 'hand' \(it has: scene, wrist\)"):
-        read(store, cameras=("hand",))
+        read(store, images=("hand",))
     shard = store.load(name).info.path / "image" / "wrist" / "c" / "0"
     data = bytearray(shard.read_bytes())
     data[500] ^= 4
@@ -99,26 +148,92 @@ def test_an_observation_that_is_not_finite_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"episode broken: observation/tcp_position is not finite at row 2 \(1 rows\)"
     ):
-        read(store, cameras=("scene",))
+        read(store, images=("scene",))
 
 
-def test_batches_depend_on_the_seed_alone_and_go_on_where_they_stopped(store: EpisodeStore) -> None:
-    dataset = read(store)
-    one, other = make_source(dataset), make_source(dataset)
-    first = [one.next() for _ in range(6)]
-    again = [other.next() for _ in range(2)]
-    kept = other.state()
-    resumed = make_source(dataset, seed=99)
-    resumed.restore(kept)
+@pytest.mark.parametrize("obs_horizon", [1, 3])
+def test_batches_from_disk_equal_those_from_memory_and_go_on_where_they_stopped(
+    store: EpisodeStore, obs_horizon: int
+) -> None:
+    demonstrations = read(store)
+    mapped = make_source(demonstrations, obs_horizon=obs_horizon)
+    first = [mapped.next() for _ in range(6)]
+    plain = make_source(in_memory(demonstrations), obs_horizon=obs_horizon)
+    part = make_source(demonstrations, obs_horizon=obs_horizon)
+    again = [part.next() for _ in range(2)]
+    assert part.state()["progress"] == 2
+    resumed = make_source(demonstrations, seed=99, obs_horizon=obs_horizon)
+    resumed.next()
+    resumed.restore(part.state())
     again += [resumed.next() for _ in range(4)]
-    assert resumed.progress == 6 == one.progress
+    assert resumed.progress == 6 == mapped.progress
+    time = (obs_horizon,) if obs_horizon > 1 else ()
+    assert first[0].images["image/scene"].shape == (8, *time, SIZE, SIZE, 3) and first[0].mask.shape == (8, 4, 1)
     for ours, theirs in zip(first, again, strict=True):
-        np.testing.assert_array_equal(ours.states, theirs.states)
-        np.testing.assert_array_equal(ours.images["wrist"], theirs.images["wrist"])
-        np.testing.assert_array_equal(ours.chunks, theirs.chunks)
-    assert first[0].images["scene"].shape == (8, SIZE, SIZE, 3) and first[0].mask.shape == (8, 4, 1)
-    for source in (one, other, resumed):
-        source.close()
+        expected = plain.next()
+        for batch in (ours, theirs):
+            np.testing.assert_array_equal(batch.states, expected.states)
+            np.testing.assert_array_equal(batch.chunks, expected.chunks)
+            for name in expected.images:
+                np.testing.assert_array_equal(batch.images[name], expected.images[name])
+    assert reading_threads() == 3, "one of each source on disk, none for arrays"
+    mapped.close()
+    del part, resumed
+    gc.collect()
+    assert reading_threads() == 0, "a source that is gone reads no more"
+
+
+def reading_threads() -> int:
+    deadline_s = monotonic() + 1.0
+    while (count := sum("read ahead" in thread.name for thread in threading.enumerate())) and monotonic() < deadline_s:
+        sleep(0.005)
+    return count
+
+
+def cloned(demonstrations: Demonstrations, folder: Path, *stops: int | None, **changes: int) -> bytes:
+    """Train a clone, stopped and resumed at each of the stops; return its file."""
+    run = Run(folder, tensorboard=False)
+    config = replace(SMALL_CLONE, **changes)
+    for stop in (*stops, None):
+        train_policy(BehaviorCloning, demonstrations, config, run, seed=0, stop_after=stop)
+    return run.policy_path.read_bytes()
+
+
+def test_a_run_on_a_store_that_is_resumed_equals_one_on_arrays(store: EpisodeStore, tmp_path: Path) -> None:
+    demonstrations = read(store, image_size=16)
+    plain = cloned(in_memory(demonstrations), tmp_path / "plain", obs_horizon=2)
+    assert cloned(demonstrations, tmp_path / "parts", 2, 3, obs_horizon=2) == plain
+
+
+@contextmanager
+def memory_for(data_bytes: int) -> Iterator[None]:
+    """Refuse this process more than that much memory beside what it has; files mapped for reading do not count."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    used, limits = 1024 * int(lines["VmData"].split()[0]), resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (used + data_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+
+def test_training_on_a_store_takes_a_small_share_of_what_its_images_take(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path / "store")
+    image = encode_image(np.full((224, 224, 3), 90, np.uint8))
+    for _ in range(16):
+        writer = store.open_episode(FACTS)
+        for step in range(40):
+            writer.append(make_tick(step), dict.fromkeys(CAMERAS, image))
+        writer.close(EndReason.SUCCESS)
+    one = read(store)
+    cloned(replace(one, trajectories=one.trajectories[:1]), tmp_path / "warm", batch_size=1)  # libraries, the network
+    total = 16 * 41 * 2 * 224 * 224 * 3
+    with memory_for(total // 4):
+        found = read(store)
+        assert sum(images.nbytes for item in found.trajectories for images in item.images.values()) == total
+        cloned(found, tmp_path / "run", batch_size=1)
+        with pytest.raises(MemoryError):
+            in_memory(found)
 
 
 def test_reading_goes_on_while_the_store_is_written(store: EpisodeStore) -> None:
@@ -136,12 +251,12 @@ def test_reading_goes_on_while_the_store_is_written(store: EpisodeStore) -> None
     recorder = threading.Thread(target=keep_recording)
     recorder.start()
     try:
-        counts = [len(read(store, cached=False).read_images(np.arange(8))["scene"]) for _ in range(8)]
-        lengths = [len(read(store)) for _ in range(4)]
+        counts = [len(pixels(read(store, cached=False).trajectories[0], "scene")) for _ in range(8)]
+        lengths = [read(store).ticks for _ in range(4)]
     finally:
         stop.set()
         recorder.join()
-    assert not failures and counts == [8] * 8
+    assert not failures and counts == [TICKS + 1] * 8
     assert lengths == sorted(lengths) and lengths[0] >= 4 * TICKS and len(store.episodes()) > 4
 
 
