@@ -120,15 +120,28 @@ class ActionChoice:
         return lambda s, a: self.config.edit_scale * actor.sample(torch.cat([s, a], dim=-1), generator)[0]
 
     def among(
-        self, states: Tensor, candidates: Tensor, generator: torch.Generator, *, stored: Tensor | None = None
+        self,
+        states: Tensor,
+        candidates: Tensor,
+        generator: torch.Generator,
+        *,
+        stored: Tensor | None = None,
+        proposal: Tensor | None = None,
     ) -> Candidates:
-        """Improve candidates (batch, samples, decision) of states (batch, state); `stored` as in the optimiser."""
+        """Improve candidates (batch, samples, decision) of states (batch, state); `stored` as in the optimiser.
+
+        `proposal` (batch, decision) takes the place of what a proposing actor answers without noise.
+        """
         if self.config.actor == "candidate" and self.actor is not None:
-            self.actor.eval()
-            with torch.no_grad():
-                proposal = self.actor.mode(states)
+            proposal = self.proposal(states) if proposal is None else proposal
             candidates = torch.cat([candidates, proposal[:, None]], dim=1)
         return self.optimizer(states, candidates, self.value(generator), self.edit(generator), stored=stored)
+
+    @torch.no_grad()
+    def proposal(self, states: Tensor) -> Tensor:
+        """Return the actor's own decision for each state, shape (batch, decision), without noise and dropout."""
+        assert self.actor is not None
+        return self.actor.eval().mode(states)
 
     def __call__(self, network: Any, states: Tensor, generator: torch.Generator) -> Candidates:
         """Draw candidates from a base network and improve them."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from policies.action_choice import ActionChoice, ChoiceConfig, base_chunks, decisions_of
 from policies.learners.action_optimizer import Candidates
+from policies.learners.offline import shrink_head
 from policies.learners.sac import Critics, Transitions
 from policies.learners.squashed_gaussian import SquashedGaussian
 from policies.sample_cache import SampleCache
@@ -53,6 +54,7 @@ class ChoosingLearner(ABC):
         if actor is not None:
             actor.initialize(self.generator)
         self.critics = Critics(*sizes, config, self.generator)
+        shrink_head(self.critics)  # who chooses by fresh values of +-0.5 chooses at random, and the base is left for it
         self.choice = ActionChoice(choice, getattr(self.critics, ranked_by), actor)
         # A base that cannot be steered has one answer; a proposing actor takes the place of one sample.
         self._samples = choice.samples - (choice.actor == "candidate") if base.noise_spec is not None else 1
@@ -87,10 +89,14 @@ class ChoosingLearner(ABC):
         assert batch.key is not None
         return self.cache.get(batch.key.long(), batch.next_state, version, lambda states: self.draw(network, states))
 
+    def answers(self, states: Tensor, samples: Tensor) -> Candidates:
+        """Return what the target chooses from at next states (batch, state), given the base's samples there."""
+        return self.choice.among(states, samples, self.generator)
+
     @torch.no_grad()
     def target(self, batch: Transitions) -> tuple[Tensor, Candidates]:
         """Return y (batch,) and what was chosen from: who chooses and who values draw their heads apart."""
-        found = self.choice.among(batch.next_state, self.next_samples(batch), self.generator)
+        found = self.answers(batch.next_state, self.next_samples(batch))
         value = self.critics.pessimistic(batch.next_state, found.best())
         return torch.addcmul(batch.reward, batch.discount, value), found
 

@@ -3,9 +3,9 @@
 The paper's method box, as it is run here:
 1. Base: a frozen clone of the demonstrations. The first `warmup_steps` are its own and fill the replay, beside the
    demonstrations.
-2. Per environment step: act with the more valued of the base's and the actor's action, plus noise; store.
-3. Critics: `utd_ratio` slices, half demonstrations; the same argmax answers at the next state.
-4. Actor: one step up the minimum of a random pair of critics, with dropout.
+2. Per environment step: act with the more valued of the base's action and of the actor's, which has noise; store.
+3. Critics: `utd_ratio` slices, half demonstrations; the same argmax answers at the next state, the actor averaged.
+4. Actor: one step up the minimum of a random pair of critics, with noise and dropout.
 """
 
 from collections.abc import Callable

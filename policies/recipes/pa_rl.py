@@ -50,10 +50,10 @@ PRESETS = {
     "cpu": PARLConfig(
         env_steps=12_000,
         warmup_steps=2_000,
-        warmup_updates=1_000,
+        warmup_updates=2_000,
         batch_size=128,
         imitation_batch=128,
-        critic_pretraining=500,
+        critic_pretraining=2_000,
         discount=0.97,
         n_step=3,
         timeout_is_terminal=True,

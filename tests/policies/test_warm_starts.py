@@ -142,6 +142,12 @@ def test_wsrl_warms_up_with_the_pre_trained_actor_and_without_updates(
 IBRL = IBRLLearnerConfig(actor_hidden=(16,), critic_hidden=(16,), heads=3, utd_ratio=1, sigma=0.0)
 
 
+def data_of(state: int, action: int) -> Transitions:
+    zeros, ones = torch.zeros(8), torch.ones(8)
+    wide = torch.zeros(8, state)
+    return Transitions(wide, torch.zeros(8, action), zeros, ones, wide, None, torch.arange(8.0))
+
+
 def ibrl_learner(base: BehaviorCloning, **changes: Any) -> IBRLLearner:
     return IBRLLearner(base, (8, 3), 1, replace(IBRL, **changes), rows=16, seed=0)
 
@@ -160,16 +166,42 @@ def test_ibrl_acts_with_the_more_valued_of_the_clone_and_the_actor(
 
         monkeypatch.setattr(learner.choice, "value", value)
         torch.testing.assert_close(torch.from_numpy(learner.act(state)), wanted)
-    noisy = ibrl_learner(base, sigma=0.3)
-    assert not np.array_equal(noisy.act(state), noisy.act(state))
+
+
+@pytest.mark.parametrize("prefers_clone", [True, False])
+def test_ibrls_noise_is_the_actors_alone(
+    base: BehaviorCloning, monkeypatch: pytest.MonkeyPatch, prefers_clone: bool
+) -> None:
+    learner, state = ibrl_learner(base, sigma=0.3), torch.zeros(1, 8)
+    clone = torch.from_numpy(learner.base_decision(state))
+    sign = -1.0 if prefers_clone else 1.0
+    monkeypatch.setattr(
+        learner.choice, "value", lambda _: lambda states, actions: sign * (actions - clone).square().sum(dim=-1)
+    )
+    taken = [learner.act(state) for _ in range(5)]
+    assert all(np.array_equal(action, clone) for action in taken) == prefers_clone
+    assert len({action.tobytes() for action in taken}) == (1 if prefers_clone else 5)
+
+
+def test_ibrls_target_asks_the_averaged_actor(base: BehaviorCloning) -> None:
+    learner = ibrl_learner(base)
+    state = torch.zeros(1, 8)
+    last = learner.target_actor.body[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.bias += 0.5
+        asked = learner.target_actor.mode(state)
+    found = learner.answers(state, learner.draw(learner.base.network, state))
+    torch.testing.assert_close(found.actions[found.origin == 1], asked)
+    before = [value.clone() for value in learner.target_actor.parameters()]
+    learner.update_actor(data_of(8, 3))
+    for old, new, live in zip(before, learner.target_actor.parameters(), learner.actor.parameters(), strict=True):
+        torch.testing.assert_close(new, old + learner.config.tau * (live - old))
 
 
 def test_trap_12_ibrls_actor_proposes_without_dropout_and_learns_with_it(base: BehaviorCloning) -> None:
     learner = ibrl_learner(base, actor_dropout=0.5, heads=2)
-    batch = Transitions(
-        torch.zeros(8, 8), torch.zeros(8, 3), torch.zeros(8), torch.ones(8), torch.zeros(8, 8), None, torch.arange(8.0)
-    )
-    learner.update(batch)
+    learner.update(data_of(8, 3))
     assert learner.actor.training
     first = learner.act(torch.ones(1, 8))
     assert not learner.actor.training
