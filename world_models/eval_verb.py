@@ -18,7 +18,7 @@ from robot.rows import row
 from robot.specs import load_station
 from world_models.acceptance.accept import STEPS, accept
 from world_models.acceptance.clips import cut_clips
-from world_models.acceptance.pose_probe import fit_probe
+from world_models.acceptance.pose_probe import PoseProbe, fit_probe
 from world_models.acceptance.rows import Report, in_words, read_targets
 from world_models.acceptance.zoo import Evidence, check_one
 from world_models.broken import ZOO
@@ -60,9 +60,10 @@ class EvalModel:
         out.mkdir(parents=True, exist_ok=True)
         print(f"imagine eval: {self.model} against {self.data or f'{self.episodes} new episodes'}, into {out}")
         test, calibration = split(self._episodes(model, out))
-        found = accept(model, test, calibration, targets, steps=self.steps, films=out / "videos", seed=self.seed)
+        probe = fit_probe(model, load_station(model.spec.station), calibration, self.seed)
+        found = accept(model, test, calibration, targets, probe, steps=self.steps, films=out / "videos")
         if self.zoo:
-            check_zoo(model, test, calibration, found.report, self.steps)
+            check_zoo(model, test, probe, found.report, self.steps)
         if self.model.is_dir():
             print(f"calibration: {found.trust.write(self.model)}")
         for item in found.report.rows:
@@ -121,7 +122,7 @@ def split(episodes: Sequence[EpisodeFrames]) -> tuple[list[EpisodeFrames], list[
 def check_zoo(
     model: VideoWorldModel,
     test: Sequence[EpisodeFrames],
-    calibration: Sequence[EpisodeFrames],
+    probe: PoseProbe,
     report: Report,
     steps: int,
 ) -> None:
@@ -129,7 +130,7 @@ def check_zoo(
     station = load_station(model.spec.station)
     room = min(len(episode) for episode in test) - model.spec.memory - 1
     clips = cut_clips(test, model.spec, min(steps, room), is_cold=False)
-    evidence = Evidence(station, clips, fit_probe(model, station, calibration))
+    evidence = Evidence(station, clips, probe)
     wrapped = {name: breakage for name, breakage in ZOO.items() if breakage.wrap is not None}
     checks = {breakage.check for breakage in wrapped.values()}
     whole_model = {check: check_one(check, model, evidence, report.targets) for check in checks}
