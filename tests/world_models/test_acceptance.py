@@ -55,7 +55,7 @@ def test_every_broken_model_fails_the_check_that_is_for_it_and_the_whole_one_pas
 ) -> None:
     breakage, clips = ZOO[name], cut_clips(episodes[:12], SPEC, 20, is_cold=False)
     assert breakage.wrap is not None
-    evidence, targets = Evidence(STATION, clips, probe), dict(TARGETS)
+    evidence, targets = Evidence(STATION, clips, clips, probe), dict(TARGETS)
     if breakage.check == "A3":  # what the toy loses is small against what it gains on a copy
         rows = check_one("A3", ToyModel(NOISE), evidence, {}).rows
         targets["A3_whole"] = min(row["value"] for row in rows if "moving" not in row["metric"]) - 1.5
