@@ -70,11 +70,11 @@ lint: install
 # what measures time, one by one. What failed is run once more by itself, and has to pass then: real time on a machine
 # that others use too.
 PYTEST := $(BIN)/python -m pytest
-BESIDE := OMP_NUM_THREADS=1 $(PYTEST) --dist loadfile $(PYTEST_ARGS)
+BESIDE := OMP_NUM_THREADS=1 $(PYTEST) --dist loadfile
 pytest: install browser
 	@status=0; \
-	$(BESIDE) -n auto --maxprocesses 4 -m "not alone and not paced" || [ $$? = 5 ] || status=1; \
-	$(BESIDE) -n 2 -m paced || [ $$? = 5 ] || status=1; \
+	$(BESIDE) -n auto --maxprocesses 4 -m "not alone and not paced" $(PYTEST_ARGS) || [ $$? = 5 ] || status=1; \
+	$(BESIDE) -n 2 -m paced $(PYTEST_ARGS) || [ $$? = 5 ] || status=1; \
 	$(PYTEST) -m alone $(PYTEST_ARGS) || [ $$? = 5 ] || status=1; \
 	[ $$status = 0 ] || { echo "once more, what failed:"; \
 		$(PYTEST) --last-failed --last-failed-no-failures=none $(PYTEST_ARGS); }

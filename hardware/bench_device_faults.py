@@ -6,6 +6,7 @@ from the fault until the control has latched. Stop: until no joint that has torq
 taken away and commands go on: nothing may move before a reset.
 """
 
+import math
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -161,8 +162,8 @@ def moving_arm(name: str) -> Iterator[Witness]:
         raise RobotError(f"{name}: this machine is too busy to keep a healthy arm moving: {control.reason}")
 
 
-def break_and_mend(name: str, fault: str) -> Outcome:
-    """Run one fault from motion to recovery."""
+def break_and_mend(name: str, fault: str, *, still_s: float = math.inf) -> Outcome:
+    """Run one fault from motion to recovery; it is mended early once the arm was latched and still for `still_s`."""
     outcome = Outcome()
     with moving_arm(name) as witness:
         broken_s = witness.moved_s = time.monotonic()
@@ -170,6 +171,8 @@ def break_and_mend(name: str, fault: str) -> Outcome:
         for state in witness.run(BROKEN_S, speed=SPEED):
             if state.startswith("fault") and outcome.reaction_s == float("inf"):
                 outcome.reaction_s, outcome.reason = time.monotonic() - broken_s, witness.control.reason
+            if time.monotonic() - max(witness.moved_s, broken_s + outcome.reaction_s) > still_s:
+                break
         outcome.stop_s = witness.moved_s - broken_s
         witness.stand_in.mend()
         mended = witness.look()

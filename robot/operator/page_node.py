@@ -38,6 +38,7 @@ JPEG_QUALITY = 80
 INSIST_S = 5.0  # for how long a stop is asked for again until the arm shows it
 SHOWN_S = 0.5  # what is older is not shown as the robot's state
 NOTE_PERIOD_S = 0.05
+ANEW_S = 1.0  # from the end of an episode that is re-recorded to the next: the recorder still joins its last ticks
 LOOP = ("late_p50_ms", "late_p99_ms", "overruns", "chunk_age_ms")  # of the arbiter's diagnostics
 SAID = ("success_probability", "success", "doubt", "uncertainty", "q_mean", "q_std")  # of itself, by a policy
 AGE = "learner/parameter_age_s"  # the group of a served policy
@@ -103,6 +104,7 @@ class PageNode(RobotNode[PageParameters]):
         self._safety = ""
         self._message = (0, "")
         self._again = ""  # the episode that is to be recorded anew once it has ended
+        self._anew_s = math.inf  # when that begins
         self._images = {name: Newest(self, topics.COLOR_IMAGE.of(name), from_image) for name in self.cameras}
         self._frames: dict[str, Frame] = {}
         self._locks = {name: threading.Lock() for name in self.cameras}
@@ -198,7 +200,9 @@ class PageNode(RobotNode[PageParameters]):
         return () if joints is None else tuple(joints.position[places].tolist())
 
     def _note(self) -> None:
-        """Keep the way that the arm comes, and who drives it."""
+        """Keep the way that the arm comes, and who drives it; begin what is to be recorded anew."""
+        if time.monotonic() > self._anew_s:
+            self._begin_anew()
         applied = self._applied.read(SHOWN_S)
         if applied is not None and self._episode.get("phase") != "reset":
             self.view.note(time.monotonic(), applied.position)
@@ -211,12 +215,12 @@ class PageNode(RobotNode[PageParameters]):
         if self._episode.get("phase") == "reset":
             self.view.forget_way()
         if self._episode.get("phase") == "ended" and self._episode.get("id") == self._again:
-            self._begin_anew()
+            self._anew_s = time.monotonic() + ANEW_S
 
     def _begin_anew(self) -> None:
         """Start again from the scene of the episode that was thrown away; who started it elsewhere does so there."""
-        self._again, thrown = "", self._episode
-        if (thrown.get("metadata") or {}).get("started_by") != "page":
+        again, self._again, self._anew_s, thrown = self._again, "", math.inf, self._episode
+        if thrown.get("id") != again or (thrown.get("metadata") or {}).get("started_by") != "page":
             return
         if not self.station.is_simulated:
             self._say("re-record: put the scene back as it was, then start the next one")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from hardware import real_time
-from hardware.real_time import RealTime, ask_for_real_time, own_scheduling
+from hardware.real_time import RealTime, ask_for_real_time, own_scheduling, starting_at_fixed_priority
 
 
 def in_a_thread(ask: Callable[[], RealTime]) -> tuple[RealTime, int]:
@@ -68,3 +68,20 @@ def test_what_an_sdk_does_to_its_caller_is_taken_back() -> None:
             return ask_for_real_time()
 
     assert in_a_thread(let_an_sdk_take_it)[1] == os.SCHED_OTHER
+
+
+@pytest.mark.parametrize("is_permitted", [True, False])
+def test_only_what_is_started_meanwhile_has_the_fixed_priority(
+    monkeypatch: pytest.MonkeyPatch, is_permitted: bool
+) -> None:
+    """As libfranka's control thread, which takes it by itself only where that is enforced."""
+    may = in_a_thread(ask_for_real_time)[0].scheduling == "fifo"
+    if not is_permitted:
+        monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    granted = RealTime("fifo", False)
+    with starting_at_fixed_priority():
+        within = os.sched_getscheduler(0)
+        started = in_a_thread(lambda: granted)[1]
+    assert started == within
+    assert (within == os.SCHED_FIFO) == (may and is_permitted)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

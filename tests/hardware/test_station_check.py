@@ -3,15 +3,20 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from hardware import station_check
 from hardware.device_tree import realsense_cameras, runs, serial_ports, video_devices
 from hardware.stand_ins.franky_arm import FrankyProcess
-from hardware.station_check import check_realtime, check_serial, check_station, check_usb, check_video
+from hardware.stand_ins.servo_arms import HOT_C, ServoStandIn, dynamixel, feetech
+from hardware.station_check import check_arm, check_realtime, check_serial, check_station, check_usb, check_video
 from hardware.station_new import Devices, New, list_devices, make, run
 from robot.errors import ConfigError, DeviceNotFound
 from robot.finding import Finding
@@ -165,6 +170,27 @@ def test_a_robot_that_is_there_is_read_and_not_moved(tree: MadeTree, tmp_path: P
         assert found["arm limits"].status == "ok"
         assert "mode Idle" in found["arm health"].found
         assert robot.state()["position"] == pytest.approx(before, abs=1e-3)
+
+
+@pytest.mark.parametrize("open_stand_in", [feetech, dynamixel])
+def test_a_servo_arm_is_read_without_torque_and_a_hot_servo_is_told(
+    open_stand_in: Callable[[], AbstractContextManager[ServoStandIn]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station_check, "WATCHED_S", 0.4)
+    with open_stand_in() as stand_in:
+        pytest.importorskip(stand_in.sdk[0], reason="needs the vendor's SDK")
+        before = stand_in.joints()
+        found = by_name(check_arm(stand_in.station))
+        assert found["arm"].status in ("ok", "warn"), found["arm"]
+        assert found["arm limits"].status == "ok"
+        assert "voltage_min_v" in found["arm health"].found
+        assert "arm state" not in found
+        joints, powered = stand_in.powered_joints()
+        np.testing.assert_array_equal(joints, before)
+        assert not powered.any(), "looking gives no torque"
+        stand_in.fail()
+        hot = by_name(check_arm(stand_in.station))["arm state"]
+        assert (hot.status, f"{HOT_C:g} C" in hot.found) == ("fail", True), hot
 
 
 def test_doctor_fails_where_a_device_of_the_station_is_missing(tmp_path: Path) -> None:

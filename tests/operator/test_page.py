@@ -237,11 +237,16 @@ def test_of_two_arms_one_is_chosen_and_each_packet_says_which(browser: Chromium,
 
 def test_the_mouse_jogs_on_a_pad_and_letting_go_holds(tab: Tab, cockpit: StandIn) -> None:
     strip, before = tab.middle("#strip"), cockpit.position.copy()
-    tab.mouse("mousePressed", **strip)
-    until(lambda: cockpit.mode is Mode.HUMAN_CORRECTION)
-    assert cockpit.sent[-1][1].twist[2] == 0.0, "its middle owns and does not move"
-    tab.mouse("mouseMoved", strip["x"], strip["y"] - 50)
-    until(lambda: cockpit.position[2] > before[2] + 0.02)
+    for _ in range(5):  # as in `drive`
+        tab.mouse("mousePressed", **strip)
+        until(lambda: cockpit.mode is Mode.HUMAN_CORRECTION)
+        assert cockpit.sent[-1][1].twist[2] == 0.0, "its middle owns and does not move"
+        tab.mouse("mouseMoved", strip["x"], strip["y"] - 50)
+        until(lambda: cockpit.position[2] > before[2] + 0.02 or cockpit.mode is Mode.HOLD)
+        if cockpit.mode is not Mode.HOLD:
+            break
+        tab.mouse("mouseReleased", **strip)
+    assert cockpit.position[2] > before[2]
     tab.mouse("mouseReleased", **strip)
     until(lambda: cockpit.mode is Mode.HOLD)
 

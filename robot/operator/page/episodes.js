@@ -7,6 +7,8 @@ const OWNERS = ["policy", "human", "shared", "safety", "hold", "reset"];
 const COLOURS = { policy: "#4c9bff", human: "#ffb24d", shared: "#35c6b4", safety: "#ff5a66", hold: "#8791a0", reset: "#b18cff" };
 const RECOVERY = 2;  // robot.types.Segment
 
+const inWords = (outcome) => (outcome === "operator_abort" ? "no label" : outcome.replaceAll("_", " "));
+
 export class Episodes {
   constructor(place, notify) {
     [this.place, this.notify] = [place, notify];
@@ -41,6 +43,10 @@ export class Episodes {
     return button;
   }
 
+  refreshIfShown() {
+    if (!this.place.hidden) this.refresh();
+  }
+
   async refresh() {
     const answer = await ask("episodes");
     if (answer.error) {
@@ -58,7 +64,7 @@ export class Episodes {
     button.className = episode.id === this.chosen?.id ? "chosen" : "";
     const [when, what] = [document.createElement("span"), document.createElement("strong")];
     when.textContent = `${episode.when}  ${episode.seconds.toFixed(0)} s${episode.takeovers ? `, ${episode.takeovers} takeover${episode.takeovers > 1 ? "s" : ""}` : ""}`;
-    what.textContent = episode.outcome + (episode.outcome === episode.recorded ? "" : ` (was ${episode.recorded})`);
+    what.textContent = inWords(episode.outcome) + (episode.outcome === episode.recorded ? "" : ` (was ${inWords(episode.recorded)})`);
     what.dataset.outcome = episode.outcome;
     button.append(when, what);
     button.addEventListener("click", () => { button.blur(); this.open(episode.id); });

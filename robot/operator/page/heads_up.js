@@ -119,7 +119,7 @@ export class HeadsUp {
     set("gripper", range?.[2] === "rad" ? fixed((measured * 180) / Math.PI, 1, "°") : fixed(measured * 1000, 1, " mm"));
     set("gripper-state", Number.isFinite(measured) && range ? (isOpen ? "open" : "closed") : "");
     const near = state.familiar;
-    set("familiar", near ? `${(near.distance_m * 1000).toFixed(0)} mm off` : "no demonstrations", near?.score < 0.2);
+    set("familiar", near ? `${(near.distance_m * 1000).toFixed(0)} mm off` : "no demos", near?.score < 0.2);
   }
 
   paintLink(state) {

@@ -27,6 +27,6 @@ export class Learning {
     const last = run.curve.at(-1);
     this.words.textContent = `${last[1].toFixed(2)} of ${last[2]} episodes after ${last[0]} steps`;
     const points = run.curve.map(([steps, success]) => [steps, success]);
-    plot(this.canvas, [{ name: "success", points }], { x: [0, Math.max(1, last[0])], y: [0, 1], xLabel: "steps" });
+    plot(this.canvas, [{ name: "success", points }], { x: [0, Math.max(1, last[0])], y: [0, 1], xLabel: "steps", showsEnds: true });
   }
 }

@@ -17,6 +17,7 @@ import { now, Transport } from "./transport.js";
 const PERIOD_MS = 50;
 const LATCH_LOST_MS = 700;  // a latch that did not bring control within this is off
 const AID_EVERY_MS = 15000;
+const SEALED_MS = [1500, 5000];  // after an episode has ended it is in the store, on a busy machine later
 const PAINT_MS = 40;
 const OWNER_COLOURS = { policy: "#4c9bff", human: "#ffb24d", shared: "#35c6b4", safety: "#ff5a66", hold: "#8791a0",
   reset: "#b18cff", none: "#5a6472" };
@@ -27,8 +28,8 @@ const PANELS = {
   turns: [["KeyJ", "J", "roll left"], ["KeyI", "I", "nose up"], ["KeyL", "L", "roll right"], ["KeyU", "U", "turn left"],
     ["KeyK", "K", "nose down"], ["KeyO", "O", "turn right"]],
   control: [["KeyH", "H", "hand back"], ["KeyF", "F", "freeze"]],
-  mark: [["KeyY", "Y", "success"], ["KeyN", "N", "failure"], ["KeyC", "C", "recovered: correct"], ["KeyB", "B", "recover again"],
-    ["KeyM", "M", "went wrong"], ["KeyZ", "Z", "undo label"], ["KeyX", "X", "discard"], ["KeyP", "P", "re-record"]],
+  mark: [["KeyY", "Y", "success"], ["KeyN", "N", "failure"], ["KeyX", "X", "discard"], ["KeyC", "C", "correct"], ["KeyB", "B", "recover"],
+    ["KeyP", "P", "re-record"], ["KeyM", "M", "went wrong"], ["KeyZ", "Z", "undo label"]],
 };
 const COMMANDS = [["start", "Policy runs"], ["demonstrate", "I drive"], ["end", "End"], ["reset", "Reset stop"]];
 const LOCKS = ["forward", "left", "up"];
@@ -70,6 +71,8 @@ function hear(state) {
   headsUp.hear(state);
   scene.note(state.tcp_m);
   trace.note(now(), state.policy?.said);
+  if (state.episode?.phase === "ended" && phase === "running") for (const after of SEALED_MS) setTimeout(() => episodes.refreshIfShown(), after);
+  phase = state.episode?.phase;
   if (drive.latched && !headsUp.isHuman && performance.now() - drive.tookOverAt > LATCH_LOST_MS) {
     drive.latched = false;
     headsUp.notify("The latch is off: you do not drive any more. Press T or hold Space to take over again.");
@@ -155,7 +158,7 @@ buildControls();
 listenToKeys(drive);
 showPanel("look");
 markAll();
-let [beat, paints, paintedAt] = [0, 0, -Infinity];
+let [beat, paints, paintedAt, phase] = [0, 0, -Infinity, ""];
 setInterval(() => {
   gamepads.poll();
   if (!gamepads.owns && (++beat % 2 === 0 || headsUp.isMine || drive.isEngaged)) transport.send();

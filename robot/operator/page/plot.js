@@ -3,7 +3,8 @@
 const COLOURS = ["#4c9bff", "#ffb24d", "#35c6b4", "#b18cff", "#ff5a66"];
 const MARGIN = { left: 38, right: 10, top: 10, bottom: 22 };
 
-// `series` has {name, points: [[x, y], ...]}; `axes` has x: [low, high], y: [low, high], xLabel.
+// `series` has {name, points: [[x, y], ...]}; `axes` has x: [low, high], y: [low, high], xLabel, and
+// showsEnds where the ends of x are told.
 export function plot(canvas, series, axes) {
   const box = canvas.getBoundingClientRect();
   if (box.width === 0) return;
@@ -29,6 +30,8 @@ export function plot(canvas, series, axes) {
   }
   context.textAlign = "center";
   context.fillText(axes.xLabel ?? "", MARGIN.left + wide / 2, box.height - 8);
+  if (axes.showsEnds) axes.x.forEach((x) => context.fillText(`${x}`, Math.min(toX(x), box.width - 20), box.height - 8));
+  let named = MARGIN.left + 8;
   series.forEach((line, index) => {
     context.strokeStyle = context.fillStyle = COLOURS[index % COLOURS.length];
     context.lineWidth = 2;
@@ -37,7 +40,8 @@ export function plot(canvas, series, axes) {
     context.stroke();
     if (line.points.length < 60) for (const [x, y] of line.points) context.fillRect(toX(x) - 2, toY(y) - 2, 4, 4);
     context.textAlign = "left";
-    context.fillText(line.name, MARGIN.left + 8 + 110 * index, MARGIN.top + 6);
+    context.fillText(line.name, named, MARGIN.top + 6);
+    named += context.measureText(line.name).width + 14;
   });
 }
 
@@ -60,7 +64,7 @@ export class Trace {
 
   paint(at, hasPolicy) {
     const lines = [...this.series].filter(([, points]) => points.length).map(([name, points]) => ({
-      name: `${name} ${points.at(-1)[1].toFixed(2)}`,
+      name: `${name.replaceAll("_", " ")} ${points.at(-1)[1].toFixed(2)}`,
       points: points.map(([when, value]) => [when - at, value]),
     }));
     this.canvas.hidden = lines.length === 0;
