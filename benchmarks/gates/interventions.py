@@ -3,7 +3,8 @@
 Arms: `rlif` with a true judge and `shuffled` with one that takes over at random, both in a world that goes on after
 success; `*_terminal` the same where success ends the episode, which is a hidden task reward; `hg_dagger`; and RLIF with
 the -1 on every human tick (`every_human_tick`), on the first one (`first_human_tick`), and with the policy's proposal
-stored in place of what was executed (`proposal_stored`).
+stored in place of what was executed (`proposal_stored`). These three learn from a person's ticks too, since their
+mistake lies in those; `unjudged`, told beside them, does so without any mistake.
 """
 
 import tempfile
@@ -33,7 +34,8 @@ from tests.gates.two_rooms import TwoRooms, bad_hand, bad_operator
 
 TRUE_AND_SHUFFLED = ("rlif", "shuffled", "rlif_terminal", "shuffled_terminal")
 MISLABELLED = ("every_human_tick", "first_human_tick", "proposal_stored")
-CELLS = [(arm, seed) for seed in (0, 1, 2) for arm in (*TRUE_AND_SHUFFLED, "hg_dagger", *MISLABELLED)]
+LEARN_UNJUDGED = ("unjudged", *MISLABELLED)
+CELLS = [(arm, seed) for seed in (0, 1, 2) for arm in (*TRUE_AND_SHUFFLED, "hg_dagger", *LEARN_UNJUDGED)]
 DEPENDS = [
     "tests/gates/two_rooms.py",
     "robot/operator/person.py",
@@ -86,7 +88,7 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
             config: Any = hg_dagger.HGDAggerConfig(**profile["hg_dagger"])
             state = hg_dagger.finetune(world, base, demonstrations, config, run, seed=seed, evaluate=evaluate)
         else:
-            config = rlif.RLIFConfig(**with_tuples(profile["rlif"]))
+            config = rlif.RLIFConfig(**with_tuples(profile["rlif"]), learns_unjudged=arm in LEARN_UNJUDGED)
             state = rlif.finetune(world, None, demonstrations, config, run, seed=seed, evaluate=evaluate)
         policy = load_policy(run.policy_path)
         after = Evaluation(tuple(roll_out_all(TwoRooms(), policy, evaluation_starts(profile["episodes"]))))
@@ -151,7 +153,7 @@ def judge(cells: list[dict[str, Any]], targets: dict[str, Any]) -> list[dict[str
     for arm, limit in targets["at_most"].items():
         value = pooled(by_arm[arm], "final_success")
         rows.append(share_row(f"{arm}: success, all seeds", value, limit, value <= limit))
-    for arm in ("rlif_terminal", "shuffled_terminal"):
+    for arm in ("rlif_terminal", "shuffled_terminal", "unjudged"):
         rows.append(
             share_row(f"{arm}: success, all seeds (told, not held)", pooled(by_arm[arm], "final_success"), None, True)
         )

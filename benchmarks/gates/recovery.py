@@ -1,4 +1,4 @@
-"""Recovery gate: RaC against HG-DAgger at equal human ticks on a chain of three narrow gates (T4).
+"""Recovery gate: RaC against HG-DAgger at equal human ticks on a chain of three narrow gates that swing (T4).
 
 Arms: `rac`; `hg_dagger`, whose person takes over, drives on for some ticks and hands back; `no_recovery`, RaC whose
 person goes straight on from where they took over (R1 off). Every arm has the same base, demonstrations, starts and
@@ -58,10 +58,12 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     """Clone the base, spend the human budget in rounds, evaluate alone."""
     torch.set_num_threads(1)
     began = time.monotonic()
-    demonstrations = collect_from(ThreeGates(), hand(), "gates/three-gates", profile["demos"], seed)
+    untouched = ThreeGates(touch_ends=True)
+    demonstrations = collect_from(untouched, hand(untouched), "gates/three-gates", profile["demos"], seed)
     clone = BehaviorCloningConfig(**with_tuples(profile["bc"]))
-    person: Any = handing_person() if arm == "hg_dagger" else recovering_person(recovers=arm == "rac")
-    world = Watched(ThreeGates(), person)
+    gates = ThreeGates()
+    person: Any = handing_person(gates) if arm == "hg_dagger" else recovering_person(gates, recovers=arm == "rac")
+    world = Watched(gates, person)
     with tempfile.TemporaryDirectory() as folder:
         base, _ = train_base(demonstrations, clone, Run(Path(folder) / "base", tensorboard=False), seed=seed)
         run = Run(Path(folder) / "run", tensorboard=False)
@@ -95,7 +97,7 @@ def alone(policy: Any, episodes: int) -> dict[str, Any]:
         was_caught, times, is_over, info = False, 0, False, {}
         while not is_over:
             seen, _, terminated, truncated, info = env.step(policy.act(seen).actions[0])
-            is_caught = bool(seen["caught"][0])
+            is_caught = bool(seen["touch"][0])
             times += was_caught and not is_caught
             was_caught, is_over = is_caught, terminated or truncated
         wins += info["success"]

@@ -7,7 +7,8 @@ The method box, as it is run here, per tick:
 4. Critics: y = r + gamma m min_i Q_i'(s', a'), two heads, of the motion alone; actor: max mean_i Q_i - alpha log pi.
 5. Gripper: y = r + p + gamma m Q_g'(s', argmax_b Q_g(s', b)), p the penalty of a command that changes its state.
 
-The reward is the world's success, or a person's mark; `policies.takeovers.success` trains a classifier for real cells.
+The reward is the world's success, or a person's mark. With `reward` classifier it is the word of a classifier trained
+on how the demonstrations end, inside the box of their ends, and what the world says of success counts nothing.
 Where the last action is not called `gripper` there is no gripper critic.
 """
 
@@ -29,6 +30,7 @@ from policies.recipe_training import train_recipe
 from policies.recipes.sac import actor_spec
 from policies.replay import sample_mixed
 from policies.run import Run
+from policies.takeovers.believed_control import BeliefConfig, BelievedControl, believe_demonstrations
 from policies.takeovers.gripper import GripperCritic, decisions_of, grasp_penalties
 from policies.takeovers.gripper_policy import GripperActorConfig, GripperActorPolicy
 from policies.takeovers.rewards import TaskReward
@@ -54,6 +56,8 @@ class HILSERLConfig(OnlineConfig, SACLearnerConfig):
     replay_capacity: int = 200_000
     grasp_penalty: float = -0.02
     gripper_hidden: tuple[int, ...] = (256, 256)
+    reward: str = "world"  # or classifier
+    believed_ticks: int = 2  # in a row, until the classifier pays; 1 where the world itself ends at success
 
     def __post_init__(self) -> None:
         OnlineConfig.__post_init__(self)
@@ -63,6 +67,8 @@ class HILSERLConfig(OnlineConfig, SACLearnerConfig):
                 f"hil_serl needs grasp_penalty <= 0 (it is added to the reward), n_step 1 and a gripper network; got "
                 f"{self.grasp_penalty}, {self.n_step}, {self.gripper_hidden}"
             )
+        if self.reward not in ("world", "classifier"):
+            raise ConfigError(f"reward is '{self.reward}', allowed: world, classifier")
 
 
 PRESETS = {
@@ -113,6 +119,11 @@ class HILSERLSource(TakeoverSource):
         super().__init__(env, demonstrations, config, Uses(TaskReward(), demonstrates=True), rows=rows, seed=seed)
         self._penalty = config.grasp_penalty
         limits = self.collector.limits
+        if config.reward == "classifier":
+            belief = BeliefConfig(in_a_row=config.believed_ticks)
+            believed = believe_demonstrations(demonstrations, self.collector.states, belief, seed=seed)
+            shapes = demonstrations.observation_shapes
+            self.collector.control = BelievedControl(self.collector.control, believed, shapes)
         found = [self._penalties(limits.normalize(item.actions)) for item in demonstrations.trajectories]
         column = self.demos.split(torch.from_numpy(self.demos.rows))["penalty"]
         column[: len(self.demos)] = torch.from_numpy(np.float32(np.concatenate(found)))

@@ -8,6 +8,10 @@ The paper's method box, as it is run here, per tick:
 What differs from the released code: every human tick is stored (it keeps the last of four), ends are stored and time
 limits bootstrap, the target is clipped to what such rewards can sum up to, and blame may be spread over several ticks
 (`blame`). A success that ends the episode is a hidden task reward: a claim about takeovers needs a world that goes on.
+
+Nobody takes over from the person, so their ticks and prior data carry reward 0 whatever they do. Where these outnumber
+the policy's ticks, as in short runs, the best that the data know is to stand where a bad operator likes to stand.
+Without `learns_unjudged` the policy's own ticks alone are learned from.
 """
 
 from collections.abc import Callable
@@ -25,6 +29,7 @@ from policies.learners.sac import SACLearner, SACLearnerConfig, Transitions
 from policies.online import OnlineConfig
 from policies.recipes.sac import train_actor
 from policies.run import Run
+from policies.takeovers.labels import goes_to_replay, is_judged
 from policies.takeovers.rewards import InterventionReward
 from policies.takeovers.source import TakeoverSource, Uses
 from policies.training import LoopState
@@ -47,6 +52,7 @@ class RLIFConfig(OnlineConfig, SACLearnerConfig):
     backup_entropy: bool = False
     blame: tuple[float, ...] = (1.0,)  # of the last tick before a takeover, the one before it, ...
     task_reward: float = 0.0  # weight of the world's own reward
+    learns_unjudged: bool = True  # from a person's ticks and prior data too
     explore_std: float = 0.0  # noise on the mean action; 0: the actor's own samples
 
     def __post_init__(self) -> None:
@@ -119,7 +125,9 @@ def finetune(
     stop_after: int | None = None,
 ) -> LoopState:
     """Run the recipe; continues where `run` holds a training state. Leaves the policy at `run.policy_path`."""
-    uses = Uses(InterventionReward(config.blame, config.task_reward), prior_in_replay=True)
+    reward = InterventionReward(config.blame, config.task_reward)
+    keeps = goes_to_replay if config.learns_unjudged else is_judged
+    uses = Uses(reward, keeps=keeps, prior="replay" if config.learns_unjudged else "nowhere")
     rows = config.batch_size * config.utd_ratio
     source = TakeoverSource(env, demonstrations, config, uses, rows=rows, seed=seed)
     learner = InterventionLearner(*source.sizes, config, seed=seed)

@@ -1,7 +1,7 @@
 """Transitions out of a world that policy and person share: every executed tick, labelled late, never across a hold."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from policies.normalization import ActionLimits, StateNormalizer
 from policies.observations import Shapes, flatten
 from policies.replay import Step, Transition
 from policies.starts import start_seed
+from policies.takeovers.labels import goes_to_replay
 from policies.takeovers.rewards import Reward, TaskReward
 from policies.takeovers.shared_control import make_control, person_of
 from policies.takeovers.ticks import Ticks
@@ -40,6 +41,7 @@ class TakeoverCollector(DecisionCollector):
             raise ConfigError(f"a person may take over at every tick: decision_steps is {decisions.steps}, allowed: 1")
         self.control, self.person = make_control(env), person_of(env)
         self.reward: Reward = TaskReward()
+        self.keeps: Callable[[Ticks], np.ndarray] = goes_to_replay
         self.takeovers = 0
         self.is_demonstrated: list[bool] = []
         super().__init__(env, shapes, states, limits, decisions, seed)
@@ -83,7 +85,7 @@ class TakeoverCollector(DecisionCollector):
     def _push(self, index: int) -> list[Transition]:
         """Value one tick and return the transitions that it completes."""
         record = self._records[index]
-        if not Ticks.of([record]).is_driven[0]:
+        if not self.keeps(Ticks.of([record]))[0]:
             return self.window.cut()
         first = max(index - self.reward.ticks_around, 0)
         around = Ticks.of(self._records[first : index + self.reward.ticks_around + 1])

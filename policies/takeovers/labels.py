@@ -77,6 +77,11 @@ def goes_to_replay(ticks: Ticks) -> np.ndarray:
     return ticks.is_driven
 
 
+def is_judged(ticks: Ticks) -> np.ndarray:
+    """Say which ticks an onlooker might have taken over from: the policy's. Of a person's own nobody says a thing."""
+    return ticks.is_policy
+
+
 def goes_to_demonstrations(ticks: Ticks, *, recovery: bool = False) -> np.ndarray:
     """Say which ticks HIL-SERL copies into its demonstrations: a person's, recoveries only where asked for."""
     return ticks.is_human & ((ticks.segment != Segment.RECOVERY) | recovery)

@@ -1,8 +1,8 @@
 """The source of the off-policy learners that people help: a shared world, its replay, and prior data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from policies.normalization import ActionLimits, StateNormalizer
 from policies.online import NO_RETURN, OnlineConfig, OnlineSource
 from policies.replay import Replay
 from policies.takeovers.collector import TakeoverCollector
+from policies.takeovers.labels import goes_to_replay
 from policies.takeovers.rewards import Reward
+from policies.takeovers.ticks import Ticks
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Uses:
     """What a method makes of the ticks it is given."""
 
     reward: Reward
-    prior_in_replay: bool = False  # prior data lies in the replay, without its rewards, in place of beside it (RLIF)
+    prior: Literal["beside", "replay", "nowhere"] = "beside"  # the replay; in it, without rewards (RLIF); left out
+    keeps: Callable[[Ticks], np.ndarray] = goes_to_replay  # which ticks become transitions
     demonstrates: bool = False  # a person's ticks are copied to the demonstrations (HIL-SERL)
 
 
@@ -53,15 +56,15 @@ class TakeoverSource(OnlineSource):
         states = StateNormalizer.fit(demonstrations.states, config.state_std_floor)
         floor = demonstrations.half_range_floor(config.half_range_floor)
         limits = ActionLimits.fit(demonstrations.actions, floor, widen=config.action_margin)
-        beside = None if uses.prior_in_replay else demonstrations
+        beside = demonstrations if uses.prior == "beside" else None
         super().__init__(env, shapes, states, limits, config=config, rows=rows, seed=seed, demonstrations=beside)
         decisions = config.decisions()
         self.collector = TakeoverCollector(env, shapes, states, limits, decisions, seed)
-        self.collector.reward = uses.reward
+        self.collector.reward, self.collector.keeps = uses.reward, uses.keeps
         self._demonstrates = uses.demonstrates
         if uses.demonstrates:
             self.demos = _widened(self.demos, config.replay_capacity)
-        if uses.prior_in_replay:
+        if uses.prior == "replay":
             for trajectory in demonstrations.trajectories:
                 silent = replace(trajectory, rewards=np.zeros(len(trajectory)))
                 store(self.online, decisions.cut(silent, states, limits))

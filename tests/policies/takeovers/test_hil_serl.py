@@ -1,20 +1,26 @@
-"""HIL-SERL's parts: rounding, grasp penalty, the gripper's target, routing, frames, the gate of the classifier."""
+"""HIL-SERL's parts: rounding, grasp penalty, the gripper's target, routing, frames, the classifier and its gate."""
+
+from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
-from policies.data.demonstrations import Demonstrations
+from policies.data.demonstrations import Demonstrations, collect_from
 from policies.learners.sac import Transitions
 from policies.normalization import StateNormalizer
 from policies.recipes.hil_serl import PRESETS, HILSERLSource
 from policies.takeovers import frames
 from policies.takeovers.gripper import CLOSE, OPEN, STAY, GripperCritic, decisions_of, grasp_penalties
-from policies.takeovers.shared_control import Watched
+from policies.takeovers.shared_control import Onlooker, Watched
 from policies.takeovers.success import BelievedSuccess, Geometry, SuccessClassifier
 from robot import geometry
+from robot.errors import ConfigError
+from robot.types import EndReason
 from sim.people.judges import RandomJudge
 from sim.people.scripted import Faults, FaultyHand, ScriptedPerson
 from tests.gates.blocked_peg import BlockedPeg, BlockedPegExpert
+from tests.gates.two_rooms import TwoRooms, TwoRoomsExpert, bad_operator
 
 
 def test_commands_are_rounded_not_cut_off() -> None:
@@ -92,3 +98,25 @@ def test_a_classifier_is_not_believed_without_the_geometry() -> None:
     assert [believed({"height": fooled[1:]}, fooled) for _ in range(4)] == [False] * 4
     true = np.array([1.0, 0.0])
     assert [believed({"height": true[1:]}, true) for _ in range(3)] == [False, True, True]
+
+
+def test_a_classifier_of_how_demonstrations_end_pays_at_the_goal_and_nowhere_else() -> None:
+    shown = collect_from(TwoRooms(), TwoRoomsExpert(), "gates/two-rooms", 12, 0)
+    world = TwoRooms(success_ends=False)
+    config = replace(PRESETS["debug"], reward="classifier")
+    source = HILSERLSource(Watched(world, Onlooker(bad_operator())), shown, config, seed=0)
+    control = source.collector.control
+    ends = []
+    for aim in (np.zeros(2), np.array([-0.3, 0.5])):
+        driver = TwoRoomsExpert(aim)
+        for seed in range(8):
+            seen, is_over = control.reset(500 + seed), False
+            while not is_over:
+                seen, record = control.step(driver.act(seen))
+                is_over = record.terminated or record.truncated
+                assert record.reward_task == record.terminated == (record.end_reason is EndReason.SUCCESS)
+            ends.append(record.terminated)
+    assert sum(ends[:8]) >= 6, "who goes to the goal is believed"
+    assert not any(ends[8:]), "who goes elsewhere is not"
+    with pytest.raises(ConfigError, match="allowed: world, classifier"):
+        replace(config, reward="hope")
