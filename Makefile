@@ -66,12 +66,15 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# First what may share the machine, a core each; then what keeps time or drives a device, one by one. Many of those time
-# real processes: what failed is run once more by itself, and has to pass then.
+# First what may share the machine, a core each; then what mostly waits for processes that it starts, two at a time; then
+# what measures time, one by one. What failed is run once more by itself, and has to pass then: real time on a machine
+# that others use too.
 PYTEST := $(BIN)/python -m pytest
+BESIDE := OMP_NUM_THREADS=1 $(PYTEST) --dist loadfile $(PYTEST_ARGS)
 pytest: install browser
 	@status=0; \
-	OMP_NUM_THREADS=1 $(PYTEST) -m "not alone" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS) || [ $$? = 5 ] || status=1; \
+	$(BESIDE) -n auto --maxprocesses 4 -m "not alone and not paced" || [ $$? = 5 ] || status=1; \
+	$(BESIDE) -n 2 -m paced || [ $$? = 5 ] || status=1; \
 	$(PYTEST) -m alone $(PYTEST_ARGS) || [ $$? = 5 ] || status=1; \
 	[ $$status = 0 ] || { echo "once more, what failed:"; \
 		$(PYTEST) --last-failed --last-failed-no-failures=none $(PYTEST_ARGS); }

@@ -61,6 +61,8 @@ FRANKA_FAULTS: Mapping[str, Callable[[FrankyStandIn], object]] = {
     "user stop": lambda stand_in: stand_in.robot.tell(user_stop=True),
     "silent": lambda stand_in: stand_in.robot.tell(silent=True),
     "frozen": lambda stand_in: stand_in.robot.tell(frozen=True),
+    "slow": lambda stand_in: stand_in.robot.tell(slow=0.05),
+    "very slow": lambda stand_in: stand_in.robot.tell(slow=0.12),
 }
 
 

@@ -7,7 +7,7 @@ import ctypes
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 PRIORITY = 20  # of 1 to 99: above every ordinary thread, below the kernel's own interrupt threads at 50
@@ -49,6 +49,18 @@ def own_scheduling() -> Iterator[None]:
     finally:
         if os.sched_getscheduler(0) != policy:
             os.sched_setscheduler(0, policy, parameters)
+
+
+@contextmanager
+def starting_at_fixed_priority() -> Iterator[None]:
+    """Give threads started within the fixed priority, where that is permitted; the calling one keeps its own.
+
+    For an SDK's own control thread that waits for its device, not for one that spins.
+    """
+    with own_scheduling():
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+        yield
 
 
 def _schedule() -> str:

@@ -1,15 +1,20 @@
 """Models that are broken in one known way each: whoever passes the checks with one of these has no checks.
 
-Wrappers around any model; only the one that never saw a failure has to be trained anew.
+Wrappers around any model; only the one that never saw a failure has to be trained anew (`copy_successes`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from robot.curation import copy_episodes
+from robot.episode_store import EpisodeStore
+from robot.errors import ConfigError
 from world_models.contract import Frames, History, Imagined, WorldModel, WorldModelSpec
 
 
@@ -89,3 +94,19 @@ class Shuffled(_Wrapped):
 
     def imagine(self, history: History, actions: Tensor, seeds: Sequence[int], **how: Any) -> Imagined:
         return self.model.imagine(history, actions.roll(1, dims=0), seeds, **how)
+
+
+def copy_successes(source: Path, target: Path) -> int:
+    """Copy the episodes that were solved at any tick into another store, for a model that never sees a failure.
+
+    Return how many there are; ConfigError where there is none. Those that are in the target already are passed over.
+    """
+    store, found = EpisodeStore(source), []
+    for info in store.episodes():
+        columns = store.load(info.episode_id).columns
+        if not info.is_discarded and np.maximum(columns["reward_task"], columns["reward_operator"]).max() > 0:
+            found.append(info.episode_id)
+    if not found:
+        raise ConfigError(f"{source} holds no episode that was solved at any tick: record some")
+    copy_episodes(store, EpisodeStore(target), found)
+    return len(found)

@@ -78,14 +78,14 @@ class Block(nn.Module):
         q, k, v = self._over_time(self.time_in(x), 3).unbind(0)
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        mixed = _attend(q, k, v, mask, is_causal=mask is None)
         mixed = mixed.view(batch, tokens, self.heads, frames, -1).permute(0, 3, 1, 2, 4)
         return self.time_out(mixed.reshape(batch, frames, tokens, width))
 
     def _space(self, x: Tensor) -> Tensor:
         batch, frames, tokens, width = x.shape
         q, k, v = self.space_in(x).view(batch * frames, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        mixed = _attend(q, k, v).transpose(1, 2)
         return self.space_out(mixed.reshape(batch, frames, tokens, width))
 
 
@@ -178,6 +178,15 @@ class Dynamics(nn.Module):
         cut = patches.view(*patches.shape[:2], views, side, side, channels, patch, patch)
         maps = cut.permute(0, 1, 2, 5, 3, 6, 4, 7)
         return maps.reshape(*patches.shape[:2], views, channels, side * patch, side * patch)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, is_causal: bool = False) -> Tensor:
+    """Return attention; on a processor in full precision, since its gradient in bfloat16 takes ten times as long."""
+    if q.device.type != "cpu":
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
+    with torch.autocast("cpu", enabled=False):
+        q, k, v = q.float(), k.float(), v.float()
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
 
 
 def _causal_after(known: int, count: int, device: torch.device) -> Tensor:

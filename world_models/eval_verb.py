@@ -14,14 +14,13 @@ from policies.run import new_folder, write_json
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.machine import machine
-from robot.rows import row
 from robot.specs import load_station
 from world_models.acceptance.accept import STEPS, accept
 from world_models.acceptance.clips import cut_clips
-from world_models.acceptance.pose_probe import fit_probe
-from world_models.acceptance.rows import Report, in_words, read_targets
-from world_models.acceptance.zoo import Evidence, check_one
-from world_models.broken import ZOO
+from world_models.acceptance.pose_probe import PoseProbe, fit_probe
+from world_models.acceptance.rows import in_words, read_targets
+from world_models.acceptance.zoo import Evidence, check_zoo
+from world_models.contract import WorldModel
 from world_models.episode_frames import EpisodeFrames, read_frames
 from world_models.loading import load_world_model
 from world_models.recording import record_mix
@@ -45,11 +44,17 @@ class EvalModel:
     """Whose targets: cpu or gpu."""
     zoo: bool = False
     """Also break the model in every known way: each must fail the check that is for it."""
+    success_only: Path | None = None
+    """For --zoo: the run folder of a model that never saw a failure (`imagine train --success-only`)."""
     steps: int = STEPS
     """New frames of the long checks."""
     seed: int = 0
     out: Path | None = None
     """Folder for result.json, videos and recorded episodes; None: a new one under runs/."""
+
+    def __post_init__(self) -> None:
+        if self.success_only is not None and not self.zoo:
+            raise ConfigError(f"--success-only {self.success_only} is for --zoo: add it, or leave the model out")
 
     def run(self) -> dict[str, Any]:
         """Check, print, calibrate, return rows in the form of a benchmark."""
@@ -60,9 +65,11 @@ class EvalModel:
         out.mkdir(parents=True, exist_ok=True)
         print(f"imagine eval: {self.model} against {self.data or f'{self.episodes} new episodes'}, into {out}")
         test, calibration = split(self._episodes(model, out))
-        found = accept(model, test, calibration, targets, steps=self.steps, films=out / "videos", seed=self.seed)
+        probe = fit_probe(model, load_station(model.spec.station), calibration, self.seed)
+        found = accept(model, test, calibration, targets, probe, steps=self.steps, films=out / "videos")
         if self.zoo:
-            check_zoo(model, test, calibration, found.report, self.steps)
+            given = {} if self.success_only is None else {"success_only": load_world_model(self.success_only)}
+            check_zoo(model, evidence_of(model, test, probe, self.steps), found.report, given)
         if self.model.is_dir():
             print(f"calibration: {found.trust.write(self.model)}")
         for item in found.report.rows:
@@ -72,6 +79,7 @@ class EvalModel:
             "ok": not found.report.failed(),
             "rows": found.report.rows,
             "failed": found.report.failed(),
+            "not_measurable": found.report.unmeasured(),
             "reliability": found.reliability,
             "trust": asdict(found.trust),
             "episodes": {"test": len(test), "calibration": len(calibration)},
@@ -81,6 +89,7 @@ class EvalModel:
         }
         write_json(out / "result.json", result)
         print(f"failed: {', '.join(result['failed']) or 'nothing'}; videos: {out / 'videos'}")
+        print(f"not measurable: {', '.join(result['not_measurable']) or 'nothing'}")
         return result
 
     def _episodes(self, model: VideoWorldModel, out: Path) -> list[EpisodeFrames]:
@@ -118,35 +127,8 @@ def split(episodes: Sequence[EpisodeFrames]) -> tuple[list[EpisodeFrames], list[
     return parts
 
 
-def check_zoo(
-    model: VideoWorldModel,
-    test: Sequence[EpisodeFrames],
-    calibration: Sequence[EpisodeFrames],
-    report: Report,
-    steps: int,
-) -> None:
-    """Add one row per broken model: 1 where the check that is for it fails, and passes on the whole one."""
-    station = load_station(model.spec.station)
+def evidence_of(model: WorldModel, test: Sequence[EpisodeFrames], probe: PoseProbe, steps: int) -> Evidence:
+    """Return what the checks of broken models look at, of the episodes that every figure is of."""
     room = min(len(episode) for episode in test) - model.spec.memory - 1
-    clips = cut_clips(test, model.spec, min(steps, room), is_cold=False)
-    evidence = Evidence(station, clips, fit_probe(model, station, calibration))
-    wrapped = {name: breakage for name, breakage in ZOO.items() if breakage.wrap is not None}
-    checks = {breakage.check for breakage in wrapped.values()}
-    whole_model = {check: check_one(check, model, evidence, report.targets) for check in checks}
-    for name, breakage in wrapped.items():
-        assert breakage.wrap is not None
-        whole = whole_model[breakage.check]
-        found = check_one(breakage.check, breakage.wrap(model), evidence, report.targets)
-        is_caught = bool(found.failed()) and not whole.failed()
-        report.rows.append(
-            row(f"broken model {name} fails {breakage.check}", float(is_caught), "", target=1.0, ok=is_caught)
-            | {
-                "check": "zoo",
-                "values": _values(found),
-                "whole_values": _values(whole),
-            }
-        )
-
-
-def _values(report: Report) -> dict[str, float]:
-    return {item["metric"]: item["value"] for item in report.rows}
+    warm, cold = (cut_clips(test, model.spec, min(steps, room), is_cold=is_cold) for is_cold in (False, True))
+    return Evidence(load_station(model.spec.station), warm, cold, probe)

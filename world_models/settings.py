@@ -30,7 +30,7 @@ class VideoModelConfig:
     deterministic: bool = False
     sample_steps: int = 4
     codec_steps: int = 1000
-    steps: int = 1000
+    steps: int = 1500
     head_steps: int = 100
     codec_batch: int = 64
     batch_size: int = 32
@@ -49,7 +49,7 @@ class VideoModelConfig:
     head_weight: float = 0.1
     validation_share: float = 0.1  # of the episodes, whole start cells together
     device: str = "cpu"
-    precision: str = "float32"  # of training; or bfloat16
+    precision: str = "float32"  # of training dynamics and head; or bfloat16
     compiled: bool = False
 
     def __post_init__(self) -> None:
@@ -100,8 +100,8 @@ _GPU = VideoModelConfig(
 )
 
 PRESETS = {
-    "cpu": VideoModelConfig(),
-    "cpu_mean": VideoModelConfig(deterministic=True, sample_steps=1),
+    "cpu": VideoModelConfig(precision="bfloat16"),  # 1.6 times as fast where the processor multiplies it (AMX)
+    "cpu_mean": VideoModelConfig(deterministic=True, sample_steps=1, precision="bfloat16"),
     "gpu": _GPU,
     "debug": VideoModelConfig(
         image_size=32,

@@ -12,6 +12,7 @@ from policies.run import Run, new_folder, resumed, write_json
 from policies.training_figures import draw_curves
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
+from world_models.broken import copy_successes
 from world_models.recording import record_mix
 from world_models.settings import PRESETS, VideoModelConfig
 from world_models.training import Trained, train_world_model
@@ -41,6 +42,8 @@ class TrainModel:
     """Named settings: cpu, cpu_mean (deterministic), gpu, debug."""
     set: tuple[str, ...] = ()
     """Overrides of single settings: name=value."""
+    success_only: bool = False
+    """Learn from solved episodes alone: a model that checks must catch (`imagine eval --zoo`), for nothing else."""
     seed: int = 0
     videos: int = 4
     """Held-out windows to film, true above imagined."""
@@ -81,6 +84,15 @@ class TrainModel:
 
 def _episodes(config: TrainModel, settings: VideoModelConfig, out: Path) -> tuple[Path, dict[str, Any] | None]:
     """Return the store to learn from; a mix that was not recorded to its end goes on where it stopped."""
+    store, recorded = _recorded(config, settings, out)
+    if not config.success_only:
+        return store, recorded
+    kept = copy_successes(store, out / "successes")
+    print(f"--success-only: {kept} episodes, none of them a failure")
+    return out / "successes", recorded
+
+
+def _recorded(config: TrainModel, settings: VideoModelConfig, out: Path) -> tuple[Path, dict[str, Any] | None]:
     if config.data is not None:
         return config.data, None
     assert config.env is not None

@@ -10,12 +10,14 @@ from world_models.compare_verb import ComparePolicies
 from world_models.eval_verb import EvalModel
 from world_models.record_verb import RecordMix
 from world_models.rollout_verb import RolloutPolicy
+from world_models.starts_verb import CutStarts
 from world_models.train_verb import TrainModel
 
 Config = (
     Annotated[TrainModel, tyro.conf.subcommand("train")]
     | Annotated[RecordMix, tyro.conf.subcommand("record")]
     | Annotated[EvalModel, tyro.conf.subcommand("eval")]
+    | Annotated[CutStarts, tyro.conf.subcommand("starts")]
     | Annotated[RolloutPolicy, tyro.conf.subcommand("rollout")]
     | Annotated[ComparePolicies, tyro.conf.subcommand("compare")]
 )

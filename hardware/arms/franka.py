@@ -22,7 +22,7 @@ import numpy as np
 
 from hardware.arm_drivers import arm_options
 from hardware.grippers.franka_hand import FrankaHand
-from hardware.real_time import own_scheduling
+from hardware.real_time import own_scheduling, starting_at_fixed_priority
 from robot.devices import DeviceLife, DeviceState, Features, JointReading, check_command
 from robot.errors import ActionRejected, ConfigError, DeviceDisconnected, DeviceNotFound, MissingDependency
 from robot.specs import StationSpec
@@ -32,7 +32,7 @@ Seven = tuple[float, float, float, float, float, float, float]
 JOINTS = 7
 POLL_S = 0.002
 LOST_S = 0.5  # without a new state the connection counts as lost; the arm process stops following after 3 periods
-NEWS_S = 0.02  # a reading waits for a new state: on a busy machine the thread that takes it may be late
+NEWS_S = 0.01  # a reading waits for a new state; three without one are the end of following (30 ms, then)
 COMMAND_S = 0.08  # without a new command the reference stands still
 STOP_LEAD_S = 0.05  # an arm that is to stand is let roll so far, instead of being pulled back
 STOP_S = 2.0
@@ -127,7 +127,7 @@ class FrankaArm(DeviceLife):
             thread.start()
 
     def read(self) -> JointReading:
-        """Return the newest measurement; where there is none since the last call, wait for one, at most 20 ms."""
+        """Return the newest measurement; where there is none since the last call, wait for one, at most 10 ms."""
         self.require()
         with self._news:
             self._news.wait_for(lambda: self._lost or self._newest().counter != self._returned, NEWS_S)
@@ -218,7 +218,8 @@ class FrankaArm(DeviceLife):
                 upper_joint_limits=self._station.position_upper[:JOINTS],
             )
             self._motion.set_reference(reference)
-            self._robot.move(self._motion, asynchronous=True)
+            with starting_at_fixed_priority():  # libfranka does so itself only where `realtime` is enforced
+                self._robot.move(self._motion, asynchronous=True)
         else:
             self._motion.set_reference(reference)
 

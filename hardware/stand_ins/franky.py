@@ -9,7 +9,7 @@ closes. A request is an object with one key:
     {"user_stop": true}   the user stop is pressed; false releases it. Recovering does not help while it is pressed
     {"silent": true}      no states are sent any more; false speaks again
     {"frozen": true}      the last state is sent again and again
-    {"slow": 0.05}        every control period takes so much longer [s]
+    {"slow": 0.05}        it speaks and listens only so often [s], while the arm moves on
     {"state": true}       joints, velocities and the hand's width as they really are
 
 franky-sim itself never reports an error; the errors and modes are put into the states it sends. It would go on with
@@ -20,6 +20,7 @@ the last torque when commands no longer come; here it stops with `communication_
 import argparse
 import contextlib
 import json
+import math
 import os
 import select
 import struct
@@ -30,6 +31,8 @@ from importlib import import_module
 from typing import Any
 
 JOINT_REFLEX, COMMUNICATION = 6, 25  # of libfranka's errors, in their order
+PERIOD_S = 0.001
+HELD_UP_S = 0.005  # a longer period is one in which this process was held up: the commands were not
 PATIENCE_S = 0.1  # without a command before a moving robot stops itself; a real one waits 20 ms
 PANDA_LIMITS = (  # lower, upper [rad], velocity [rad/s]; Franka's control parameters specification
     (-2.8973, 2.8973, 2.175), (-1.7628, 1.7628, 2.175), (-2.8973, 2.8973, 2.175), (-3.0718, -0.0698, 2.175),
@@ -51,7 +54,7 @@ class FaultyRobot:
         self.slow_s, self._last = 0.0, b""
         self.is_silent = self.is_frozen = self.is_stopped_by_user = False
         self.errors: set[int] = set()
-        self._heard_s = time.monotonic()
+        self._stepped_s, self._waited_s = time.monotonic(), 0.0
         _answer_with_faults(self, panda_urdf() if is_panda else None, version)
 
     def start(self) -> str:
@@ -82,13 +85,20 @@ class FaultyRobot:
     def step(self) -> None:
         """Run one control period, and stop as a robot does whose commands no longer come."""
         self._server.run_once()
-        if self._end._FrankaRobotServer__has_new_command or not self._end.current_motion_id:
-            self._heard_s = time.monotonic()
-        elif time.monotonic() - self._heard_s > PATIENCE_S:
+        now_s = time.monotonic()
+        step_s, self._stepped_s = min(now_s - self._stepped_s, max(HELD_UP_S, self.slow_s)), now_s
+        is_heard = self._end._FrankaRobotServer__has_new_command or not self._end.current_motion_id
+        self._waited_s = 0.0 if is_heard else self._waited_s + step_s
+        if self._waited_s > PATIENCE_S:
             self.errors.add(COMMUNICATION)
             self._abort()
-        if self.slow_s:
-            time.sleep(self.slow_s)
+
+    def move_on(self) -> None:
+        """Run one period of the arm alone: it goes on as it was last told, and nothing is said or heard."""
+        self._end._pre_process_commands()
+        self._end._post_process_commands()
+        self._simulator.step()
+        time.sleep(PERIOD_S)
 
     def obey(self, request: dict[str, Any]) -> None:
         """Carry out a request; ValueError for an unknown one."""
@@ -193,8 +203,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # franky-sim prints too
     robot = FaultyRobot(given.address, is_panda=given.panda, version=given.version)
     answers.write(json.dumps({"address": robot.start()}) + "\n")
+    spoke_s = -math.inf
     while True:
-        robot.step()
+        if time.monotonic() - spoke_s >= robot.slow_s:
+            spoke_s = time.monotonic()
+            robot.step()
+        else:
+            robot.move_on()
         if not select.select([sys.stdin], [], [], 0.0)[0]:
             continue
         line = sys.stdin.readline()

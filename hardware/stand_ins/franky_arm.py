@@ -58,6 +58,7 @@ class FrankyStandIn:
         self.robot.tell(user_stop=False)
         self.robot.tell(silent=False)
         self.robot.tell(frozen=False)
+        self.robot.tell(slow=0.0)
 
 
 @contextmanager

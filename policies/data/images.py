@@ -1,5 +1,6 @@
 """Images of recorded episodes for training: decoded when asked for, or once into a cache that is mapped into memory."""
 
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from robot.observation import square
 CACHE_VERSION = 1  # of what is in a cache folder; another one is built anew
 CRC_BYTES = 2**24
 CACHE = "cache"  # the folder inside a store
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class ImageReader(Protocol):
@@ -123,9 +125,17 @@ class CachedImages:
 def open_images(
     store: Path, episodes: Sequence[Episode], cameras: Sequence[str], image_size: int, *, cached: bool = True
 ) -> ImageReader:
-    """Return the images of a store's episodes, decoded once into its cache and mapped, or decoded at every access."""
+    """Return the images of a store's episodes, decoded once into its cache and mapped, or decoded at every access.
+
+    A store that may only be read, and has no cache of these episodes, is decoded at every access too.
+    """
     if cached:
-        return CachedImages(store / CACHE, episodes, cameras, image_size)
+        try:
+            return CachedImages(store / CACHE, episodes, cameras, image_size)
+        except StoreError as error:
+            if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in READ_ONLY:
+                raise
+            print(f"{store} may not be written to: images are decoded at every access, which is slower")
     return StoredImages(episodes, cameras, image_size, threads=usable_cores())
 
 

@@ -32,7 +32,7 @@ from robot.ros.messages import MessageRefused, from_joint_state, from_json, to_j
 from robot.ros.node import Diagnosis, NodeParameters, RobotNode, run_node
 from robot.ros.record_message import from_record
 from robot.ros.topics import Topic
-from robot.types import NS_PER_S, OperatorInput, RobotState
+from robot.types import NS_PER_S, Mark, OperatorInput, RobotState
 
 JPEG_QUALITY = 80
 INSIST_S = 5.0  # for how long a stop is asked for again until the arm shows it
@@ -102,6 +102,7 @@ class PageNode(RobotNode[PageParameters]):
         self._episode: dict[str, Any] = {}
         self._safety = ""
         self._message = (0, "")
+        self._again = ""  # the episode that is to be recorded anew once it has ended
         self._images = {name: Newest(self, topics.COLOR_IMAGE.of(name), from_image) for name in self.cameras}
         self._frames: dict[str, Frame] = {}
         self._locks = {name: threading.Lock() for name in self.cameras}
@@ -209,6 +210,23 @@ class PageNode(RobotNode[PageParameters]):
         self._episode = from_json(message)
         if self._episode.get("phase") == "reset":
             self.view.forget_way()
+        if self._episode.get("phase") == "ended" and self._episode.get("id") == self._again:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Start again from the scene of the episode that was thrown away; who started it elsewhere does so there."""
+        self._again, thrown = "", self._episode
+        if (thrown.get("metadata") or {}).get("started_by") != "page":
+            return
+        if not self.station.is_simulated:
+            self._say("re-record: put the scene back as it was, then start the next one")
+            return
+        self._start(autonomous=bool(thrown.get("autonomous")), seed=thrown.get("seed"))
+
+    def _start(self, *, autonomous: bool, seed: int | None = None) -> None:
+        """Ask for an episode that says who started it; without a seed one is drawn."""
+        asked = {"command": "start", "autonomous": autonomous, "seed": seed, "metadata": {"started_by": "page"}}
+        self._episodes.publish(to_json(asked))
 
     def _on_diagnostics(self, message: Any) -> None:
         arbiter = f"{self.get_namespace().rstrip('/')}/arbiter"
@@ -245,11 +263,13 @@ class PageNode(RobotNode[PageParameters]):
     def send(self, packet: OperatorInput) -> None:
         self._inputs.publish(to_operator(packet))
         self._sent += 1
+        if packet.mark is Mark.RERECORD:
+            self._again = str(self._episode.get("id", ""))
 
     def command(self, name: str) -> None:
         self.get_logger().info(f"the page asks for: {name}")
         if name in ("start", "demonstrate"):
-            self._episodes.publish(to_json({"command": "start", "autonomous": name == "start"}))
+            self._start(autonomous=name == "start")
             return
         if name in ("stop", "reset"):
             self._insist_until_s = time.monotonic() + INSIST_S if name == "stop" else 0.0

@@ -85,9 +85,12 @@ class _Pending:
 
     request: OwnerRequest = OwnerRequest.NONE
     mark: Mark = Mark.NONE
+    episode: str = ""  # that a mark is meant for, and no other
     first_sent_s: float | None = None
 
     def is_over(self, seen: Seen, now_s: float) -> bool:
+        if self.mark is not Mark.NONE and seen.episode != self.episode:
+            return True
         if self.first_sent_s is None:
             return False
         return now_s - self.first_sent_s > REPEAT_S or _is_obeyed(self.request, self.mark, seen)
@@ -236,22 +239,24 @@ class OperatorSession:
         elif name in MARKS:
             if seen.phase != "running":
                 return f"{name}: {NO_EPISODE}"
-            self._mark, self._label = _Pending(mark=MARKS[name]), _Label(name, now_s, seen.episode)
+            self._mark = _Pending(mark=MARKS[name], episode=seen.episode)
+            self._label = _Label(name, now_s, seen.episode)
+            return f"noted: it went wrong {WENT_WRONG_S:g} s ago" if name == "went_wrong" else ""
         elif name == UNDO:
-            return self._undo(now_s)
+            return self._undo(now_s, seen)
         elif name == GRIPPER:
             if not packet.engaged or packet.side not in self.sides:
                 return "gripper: take over first"
             self._toggle_gripper(self.sides.index(packet.side), seen)
         return ""
 
-    def _undo(self, now_s: float) -> str:
+    def _undo(self, now_s: float, seen: Seen) -> str:
         """Take the last label back: dropped where it has not gone out yet, else withdrawn from the episode it ended."""
         label, self._label = self._label, _NO_LABEL
         if now_s - label.given_s > UNDO_S:
             return f"undo: no label was given in the last {UNDO_S:g} s"
         was_sent = self._mark is None or self._mark.first_sent_s is not None
-        self._mark = _Pending(mark=Mark.UNDO) if was_sent and label.name in BOUNDARIES else None
+        self._mark = _Pending(mark=Mark.UNDO, episode=seen.episode) if was_sent and label.name in BOUNDARIES else None
         if was_sent and label.name not in BOUNDARIES:
             self._withdrawn = label.episode
         return f"{label.name} was taken back"

@@ -13,10 +13,11 @@ import pytest
 from hardware.arm_drivers import make_arm
 from hardware.arms import franka
 from hardware.stand_ins.franky_arm import FrankyProcess
+from robot.arm_control import ArmControl
 from robot.devices import Arm, DeviceState
 from robot.errors import ActionRejected, ConfigError, DeviceDisconnected, DeviceNotFound, MissingDependency
 from robot.specs import StationSpec, load_station
-from robot.types import Array
+from robot.types import Array, Command, Owner
 
 PERIOD_S = 0.005
 STANDING_RAD_S = 0.05
@@ -83,7 +84,8 @@ def speed_of(robot: FrankyProcess) -> float:
 def test_who_connects_keeps_its_scheduling(arm: Arm) -> None:
     """libfranka gives the connecting thread the highest priority, and with it all that this process starts later."""
     assert arm.state is not DeviceState.DISCONNECTED
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    arm.command(arm.read().position, np.zeros(8))
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "nor by the control thread that the first command starts"
 
 
 def test_it_follows_a_200_hz_stream_with_a_small_lag(arm: Arm) -> None:
@@ -111,7 +113,7 @@ def test_a_folded_arm_of_little_inertia_is_steady(arm: Arm) -> None:
         speeds.append(np.abs(arm.read().velocity[:7]).max())
         time.sleep(PERIOD_S)
     assert max(speeds[80:]) < STANDING_RAD_S
-    stream(arm, begin, 3.0)
+    stream(arm, begin, 1.5)
 
 
 def test_connecting_moves_nothing(robot: FrankyProcess) -> None:
@@ -206,6 +208,35 @@ def test_an_old_state_is_never_reported_as_a_new_one(
     arm.recover()
     assert arm.read().counter > 0
     stream(arm, moved(arm, 0, 0.02), 0.2)
+
+
+def test_a_robot_that_is_only_slow_is_not_followed_and_does_not_move_until_a_reset(
+    robot: FrankyProcess, arm: Arm
+) -> None:
+    """States 50 ms apart are each new when they come, and too old to go by long before the next one does."""
+    control, place = ArmControl(arm, robot.station()), arm.read().position
+    control.step()
+    assert control.reset()[0]
+
+    def follow(seconds: float, until: str = "") -> None:
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s and control.state != until:
+            place[0] += 0.3 * PERIOD_S
+            control.follow(Command(0, 0, place, Owner.POLICY))
+            control.step()
+            time.sleep(PERIOD_S)
+
+    follow(0.3)
+    assert control.is_released and speed_of(robot) > STANDING_RAD_S
+    robot.tell(slow=0.05)
+    follow(1.1, until="fault:stale")
+    assert control.state == "fault:stale"
+    time.sleep(0.3)
+    stood = robot.state()["position"]
+    robot.tell(slow=0.0)
+    follow(0.4)
+    assert np.allclose(robot.state()["position"], stood, atol=5e-3)
+    assert control.reset()[0]
 
 
 def test_an_unplugged_robot_is_lost_and_does_not_recover() -> None:

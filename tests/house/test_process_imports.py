@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.domains import some_domain
 from tests.house.sources import PACKAGES, ROOT, module_name, python_files
 
 NODES = [module_name(path) for path in python_files(*PACKAGES) if path.stem.endswith("_node")]
@@ -55,7 +55,7 @@ def test_the_probe_sees_what_a_module_drags_in() -> None:
 def started(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Start every node as a process, all at once, and return what each had loaded some seconds later."""
     folder = tmp_path_factory.mktemp("nodes")
-    env = {**os.environ, "ROS_DOMAIN_ID": str(random.randint(1, 101)), "PYTHONPROFILEIMPORTTIME": "1"}
+    env = {**os.environ, "ROS_DOMAIN_ID": str(some_domain()), "PYTHONPROFILEIMPORTTIME": "1"}
     running = {}
     for node in NODES:
         with (folder / node).open("w") as log:

@@ -5,7 +5,6 @@ every file where `ros2 launch` looks for it. `test_launch_files.py` holds the la
 """
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pytest
 import yaml
 
 from hardware.stand_ins.franky_arm import FrankyProcess
+from tests.domains import some_domain
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "launch").glob("*.launch.py"))
@@ -77,7 +77,7 @@ class Launched:
 
     def __init__(self, log: Path, *words: str, **variables: str) -> None:
         self._log = log
-        domain = {"ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101)), "PYTHONUNBUFFERED": "1"}
+        domain = {"ROS_DOMAIN_ID": str(some_domain()), "PYTHONUNBUFFERED": "1"}
         with log.open("w") as out:
             self.popen = subprocess.Popen(
                 [*CLI, *words],

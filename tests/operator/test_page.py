@@ -11,6 +11,7 @@ from robot.operator.server import OperatorPage, PageServer
 from robot.operator.session import OperatorSession
 from robot.ownership import Mode
 from robot.specs import load_station
+from robot.types import Mark
 from tests.operator.chromium import Chromium, Tab, find_chromium
 from tests.operator.stand_in import StandIn
 
@@ -144,6 +145,9 @@ def test_marks_and_the_gripper(tab: Tab, cockpit: StandIn) -> None:
     tab.press("KeyG")
     until(lambda: cockpit.state()["gripper_m"] == 0.0)
     tab.wait_for("document.getElementById('gripper').textContent === '0.0 mm'")
+    tab.press("KeyM")
+    until(lambda: any(packet.mark is Mark.WENT_WRONG and packet.mark_back_s == 2.0 for _, packet in cockpit.sent))
+    tab.wait_for("document.getElementById('notice').textContent.startsWith('noted: it went wrong')")
     tab.press("KeyY")
     until(lambda: cockpit.end_reason == "success")
     tab.key_up("Space")
@@ -244,7 +248,9 @@ def test_the_mouse_jogs_on_a_pad_and_letting_go_holds(tab: Tab, cockpit: StandIn
 
 def test_a_gamepad_drives_only_while_its_trigger_is_held(tab: Tab, cockpit: StandIn) -> None:
     tab.plug_gamepad()
+    tab.evaluate("document.hasFocus = () => false")  # whether it has it by itself depends on the tests before
     tab.wait_for("document.getElementById('gamepad-name').textContent.includes('click the page first')")
+    tab.evaluate("delete document.hasFocus")
     for kind in ("mousePressed", "mouseReleased"):
         tab.mouse(kind, **tab.middle("#owner"))
     tab.gamepad(axes=(0.0, -1.0, 0.0, 0.0))

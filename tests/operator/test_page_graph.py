@@ -1,7 +1,6 @@
 """A person at the page, the whole graph in simulation: from a key in a browser to the label in the episode store."""
 
 import os
-import random
 import signal
 import socket
 import time
@@ -19,6 +18,7 @@ from robot.ros.description import GraphOptions, NodeSpec, describe
 from robot.ros.running_graph import RunningGraph, running_graph
 from robot.specs import load_station
 from robot.types import EndReason, Owner
+from tests.domains import some_domain
 from tests.operator.chromium import Chromium, Tab
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ PATIENT: dict[str, dict[str, Any]] = {"arbiter": {"max_steps": EPISODE_STEPS}}
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     from tests.operator.watcher import Watcher
 
-    store, domain_id = tmp_path_factory.mktemp("episodes"), random.randint(1, 101)
+    store, domain_id = tmp_path_factory.mktemp("episodes"), some_domain()
     with running_graph(nodes(store), domain_id=domain_id) as graph, Watcher(STATION, domain_id) as watcher:
         bench = Bench(graph, watcher, store)
         bench.until(

@@ -68,6 +68,18 @@ def test_it_went_wrong_is_said_once_and_for_how_long_ago(session: OperatorSessio
     assert (after.mark, after.mark_back_s) == (Mark.NONE, 0.0)
 
 
+def test_a_mark_is_not_repeated_into_the_episode_that_follows(session: OperatorSession) -> None:
+    page, anew = Page(session), replace(HUMAN, episode="8")
+    page.send(1.0, HUMAN, edges=((1, "rerecord"),))
+    first = page.take(1.0, HUMAN)
+    page.send(1.05, HUMAN)
+    again = page.take(1.05, HUMAN)
+    page.send(1.1, anew)
+    after = page.take(1.1, anew)
+    assert first and again and after
+    assert [packet.mark for packet in (first, again, after)] == [Mark.RERECORD, Mark.RERECORD, Mark.NONE]
+
+
 def test_the_page_steers_in_the_frame_it_names(session: OperatorSession) -> None:
     quarter = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # forward in it is left in the cell
     down = np.diag([1.0, -1.0, -1.0])

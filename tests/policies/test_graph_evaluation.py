@@ -1,7 +1,6 @@
 """A policy through the graph: real processes, recorded episodes, the takeover of a scripted person."""
 
 import os
-import random
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from policies.run import Run
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.types import EndReason, Owner
+from tests.domains import some_domain
 
 
 def test_only_station_tasks_have_a_graph(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_takeover_brings_a_person_into_the_graph(tmp_path: Path) -> None:
 def test_a_cloned_policy_runs_recorded_episodes_with_a_takeover(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(random.randint(1, 101)))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(some_domain()))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     run = Run(tmp_path / "base", tensorboard=False)
     config = BehaviorCloningConfig(action_horizon=8, execution_horizon=4, hidden=(32,), steps=200)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from robot.ros.qos import message_type, profile
 from robot.ros.running_graph import RunningGraph, running_graph
 from robot.ros.topics import Qos, Topic
 from robot.specs import load_station
+from tests.domains import some_domain
 
 HERE = Path(__file__).parent
 STATION = load_station("fr3_sim")
@@ -209,7 +209,7 @@ def graph_specs(*, operator: str = "none", cameras: tuple[str, ...] = (), record
 
 @contextmanager
 def running_probe(specs: list[NodeSpec]) -> Iterator[Probe]:
-    with running_graph(specs, domain_id=random.SystemRandom().randint(1, 101), ready_s=60.0) as graph:
+    with running_graph(specs, domain_id=some_domain(), ready_s=60.0) as graph:
         yield Probe(graph)
 
 

@@ -1,7 +1,6 @@
 """Camera drivers in a graph of real processes: a RealSense with depth, a UVC camera, and a topic as a camera."""
 
 import os
-import random
 import signal
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from robot.ros import topics
 from robot.ros.description import GraphOptions, describe
 from robot.ros.messages import from_stamp
 from robot.ros.running_graph import RunningGraph, running_graph
+from tests.domains import some_domain
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 SECONDS = 3.0
@@ -38,7 +38,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningGra
     store = folder / "store"
     specs = describe(GraphOptions(station=str(station), task="reach", operator="none", record=str(store)))
     assert [spec.module for spec in specs if spec.name in ("realsense", "uvc", "relay")] == ["hardware.camera_node"] * 3
-    with running_graph(specs, domain_id=random.SystemRandom().randint(1, 101)) as running:
+    with running_graph(specs, domain_id=some_domain()) as running:
         yield running, store
 
 

@@ -1,6 +1,5 @@
 """The executor of the nodes: everything a node can wait for is served, also what is added later."""
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from robot.ros.executor import NodeExecutor
+from tests.domains import some_domain
 
 pytestmark = pytest.mark.ros
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.ros
 def nodes() -> Iterator[tuple[Node, Node]]:
     """Two nodes of one domain; the first is spun by a thread."""
     context = Context()
-    rclpy.init(context=context, domain_id=random.SystemRandom().randint(1, 101))
+    rclpy.init(context=context, domain_id=some_domain())
     spun, other = (rclpy.create_node(name, context=context) for name in ("spun", "other"))
     stopping = threading.Event()
 

@@ -4,7 +4,6 @@ The robot is franky-sim in a process of its own, which goes on when the graph is
 """
 
 import os
-import random
 import signal
 import time
 from collections.abc import Iterator
@@ -38,6 +37,7 @@ from robot.ros.qos import message_type
 from robot.ros.running_graph import RunningGraph, running_graph
 from robot.specs import load_station
 from robot.types import OperatorInput, Owner, OwnerRequest
+from tests.domains import some_domain
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 GOAL = np.array([0.5, 0.15, 0.45, 0.02])
@@ -112,7 +112,7 @@ def graph_on(robot: FrankyProcess, folder: Path) -> Iterator[RunningGraph]:
         replace(node, parameters={**node.parameters, "operator": "any"}) if node.name == "arbiter" else node
         for node in describe(options)
     ]
-    with running_graph(nodes, domain_id=random.SystemRandom().randint(1, 101)) as graph:
+    with running_graph(nodes, domain_id=some_domain()) as graph:
         yield graph
 
 

@@ -1,6 +1,5 @@
 """A learner beside the graph: it hears ticks, makes weights, and the policy node takes them over while it drives."""
 
-import random
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from robot.ros import topics
 from robot.ros.description import GraphOptions, NodeSpec, describe
 from robot.ros.record_message import from_record
 from robot.ros.running_graph import RunningGraph, running_graph
+from tests.domains import some_domain
 from tests.ros.made_policy import TASK, save_made
 
 
@@ -31,7 +31,7 @@ def test_weights_learned_from_ticks_reach_the_policy(tmp_path: Path) -> None:
     shared = {"task": TASK, "checkpoint": str(checkpoint), **settings}
     nodes.append(NodeSpec("policies.learner_node", "learner", parameters=shared))
     records: list[TickRecord] = []
-    with running_graph(nodes, domain_id=random.SystemRandom().randint(1, 101)) as graph:
+    with running_graph(nodes, domain_id=some_domain()) as graph:
         graph.client.subscribe(topics.TICK_RECORD, lambda message: records.append(from_record(message)))
         for seed in range(3):
             state = graph.client.start_episode(seed)

@@ -1,7 +1,6 @@
 """What every node has in common: who is counted as there, and what a node does that stood still for too long."""
 
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from robot.errors import RobotError
 from robot.ros import node as node_module
 from robot.ros.description import GraphOptions, describe, expecting_all
 from robot.ros.node import Attendance, NodeParameters, RobotNode
+from tests.domains import some_domain
 
 JOINED, DIED, LEFT, BACK, FORGOTTEN = (1, 0), (-1, 1), (-1, 0), (1, -1), (0, -1)
 
@@ -63,7 +63,7 @@ class Sleeper(RobotNode[NodeParameters]):
 
 @pytest.fixture
 def sleeper() -> Iterator[Sleeper]:
-    rclpy.init(domain_id=random.SystemRandom().randint(1, 101))
+    rclpy.init(domain_id=some_domain())
     node = Sleeper()
     yield node
     node.destroy_node()
@@ -94,7 +94,7 @@ raise SystemExit(node.run_node(Stuck, []))
 
 
 def test_a_node_that_the_middleware_does_not_let_go_of_ends_by_itself_and_says_where() -> None:
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101))}
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(some_domain())}
     ran = subprocess.run(
         [sys.executable, "-c", STUCK], env=environment, capture_output=True, text=True, timeout=40, check=False
     )

@@ -1,7 +1,6 @@
 """Pre-flight of a real graph: the first chunk is shown before anything moves, and what does not fit never starts."""
 
 import os
-import random
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ pytest.importorskip("rclpy")
 from policies.checkpoint import save_policy
 from robot.ros.description import GraphOptions, describe
 from robot.ros.running_graph import running_graph
+from tests.domains import some_domain
 from tests.ros.made_policy import STATION, make_clone, save_made
 from tests.ros.probe import Probe
 
@@ -31,7 +31,7 @@ def test_the_first_chunk_is_shown_before_the_arm_moves(tmp_path: Path) -> None:
         said.append((time.monotonic(), name, line))
 
     specs = describe(GraphOptions(policy=str(save_made("clone", tmp_path)), operator="none", cameras=()))
-    domain = random.SystemRandom().randint(1, 101)
+    domain = some_domain()
     with running_graph(specs, domain_id=domain, ready_s=60.0, echo=hear) as graph:
         probe = Probe(graph)
 
@@ -49,7 +49,7 @@ def test_the_first_chunk_is_shown_before_the_arm_moves(tmp_path: Path) -> None:
 
 
 def tandem(*words: str) -> tuple[int, str]:
-    domain = {"ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101))}
+    domain = {"ROS_DOMAIN_ID": str(some_domain())}
     command = [sys.executable, "-m", "robot.cli", *words, "--json"]
     ran = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **domain}, capture_output=True, text=True, timeout=60, check=False

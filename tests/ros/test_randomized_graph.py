@@ -1,6 +1,5 @@
 """Domain randomisation across processes: the cameras draw what the arm's world has drawn."""
 
-import random
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from sim.randomization import ASPECTS, Randomizer
 from sim.renderer import SceneRenderer
 from sim.task import make_task
 from sim.world import SimWorld
+from tests.domains import some_domain
 from tests.ros.probe import Probe, running_graph
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -66,7 +66,7 @@ def test_cameras_draw_the_domain_of_the_episode() -> None:
     plain, dressed = (SceneRenderer(STATION, make_task(TASK)) for _ in range(2))
     randomizer = Randomizer(dressed.model, ASPECTS)
     seen = []
-    with running_graph(specs, domain_id=random.SystemRandom().randint(1, 101), ready_s=60.0) as graph:
+    with running_graph(specs, domain_id=some_domain(), ready_s=60.0) as graph:
         probe = Probe(graph)
         watcher = Watcher(probe)
         for seed in SEEDS:

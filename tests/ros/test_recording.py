@@ -1,6 +1,5 @@
 """The recorder, the labels and the weights through a graph of real processes."""
 
-import random
 import signal
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from robot.ros.messages import to_json, to_operator
 from robot.ros.record_message import from_record
 from robot.ros.running_graph import RunningGraph, running_graph
 from robot.types import EndReason, Mark, OperatorInput, Owner
+from tests.domains import some_domain
 from tests.ros.made_policy import TASK, save_made
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -73,7 +73,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     specs = {spec.name: spec for spec in describe(options)}
     specs["arbiter"] = changed(specs["arbiter"], operator="any", max_steps=100_000)
     specs["wrist"] = changed(specs["wrist"], freeze_after=FROZEN_AFTER)
-    with running_graph(list(specs.values()), domain_id=random.SystemRandom().randint(1, 101)) as graph:
+    with running_graph(list(specs.values()), domain_id=some_domain()) as graph:
         yield Rig(graph, store, folder)
 
 

@@ -4,7 +4,6 @@ The policy learned on the simulated twin of the arm. The bus is the register-lev
 vendor's SDK by the arm's own driver.
 """
 
-import random
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from robot.ros.messages import to_json, to_operator
 from robot.ros.running_graph import running_graph
 from robot.specs import StationSpec
 from robot.types import OperatorInput, Owner, OwnerRequest
+from tests.domains import some_domain
 from tests.hardware.buses import BUSES
 from tests.ros.probe import Probe
 from tests.ros.trained_reacher import train_reacher
@@ -93,7 +93,7 @@ def test_a_trained_policy_reaches_with_a_takeover_is_recorded_and_stands_without
         station, goal, store = own_station(stand_in.station, tmp_path), GOALS[bus], tmp_path / "store"
         checkpoint = train_reacher(stand_in.station.name, goal, tmp_path)
         nodes = graph_nodes(station, checkpoint, store)
-        domain_id = random.SystemRandom().randint(1, 101)
+        domain_id = some_domain()
         with running_graph(nodes, domain_id=domain_id, ready_s=120.0) as graph:
             probe = Probe(graph)
             probe.wait(lambda: probe.safety == "latched", 20.0, "an arm that starts latched")

@@ -1,7 +1,6 @@
 """Two robots in two namespaces of one domain do not hear each other."""
 
 import os
-import random
 from contextlib import ExitStack
 
 import numpy as np
@@ -13,6 +12,7 @@ from robot.ros import topics
 from robot.ros.client import GraphClient
 from robot.ros.description import GraphOptions, NodeSpec, describe
 from robot.ros.running_graph import running_graph
+from tests.domains import some_domain
 
 NAMES = ("left", "right")
 EXPECTED = {"arm", "arbiter", "episode", "operator", "health"}
@@ -32,7 +32,7 @@ def joints_of(client: GraphClient) -> list[np.ndarray]:
 @pytest.mark.ros
 @pytest.mark.slow
 def test_an_episode_of_one_robot_leaves_the_other_alone() -> None:
-    domain_id = random.SystemRandom().randint(1, 101)
+    domain_id = some_domain()
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     with ExitStack() as stack:
         graphs = [stack.enter_context(running_graph(specs(name), domain_id=domain_id)) for name in NAMES]

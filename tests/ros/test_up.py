@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from robot.ros.client import GraphClient
 from robot.ros.description import added_environment
 from robot.ros.qos import message_type
 from robot.specs import load_station
+from tests.domains import some_domain
 
 pytestmark = pytest.mark.ros
 ROOT = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ class Up:
 def up(*words: str, domain_id: int = 0) -> Iterator[Up]:
     told = words or ("--cameras", "scene")
     command = [sys.executable, "-m", "robot.cli", "up", "--operator", "none", *told, "--json"]
-    domain = {"ROS_DOMAIN_ID": str(domain_id or random.SystemRandom().randint(1, 101))}
+    domain = {"ROS_DOMAIN_ID": str(domain_id or some_domain())}
     popen = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **domain}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -137,7 +137,7 @@ def test_nodes_do_not_outlive_a_killed_launcher() -> None:
 def test_ctrl_c_stops_a_moving_arm_and_leaves_it_under_power(tmp_path: Path) -> None:
     """Released, and driven by a policy; the arm is a servo bus that outlives the graph and says where it is."""
     pytest.importorskip("scservo_sdk", reason="pip install '.[feetech]'")
-    domain_id = random.SystemRandom().randint(1, 101)
+    domain_id = some_domain()
     with feetech() as stand_in:
         cell = tmp_path / "cell.yaml"
         arm = {"address": stand_in.station.arm.address, "options": {"patience_ms": 50.0}}

@@ -9,6 +9,7 @@ from world_models.metrics.outcomes import (
     auroc,
     calibration_error,
     calibration_per_depth,
+    choose_calibration,
     fit_calibration,
     horizon_gate,
     outcome_agreement,
@@ -86,3 +87,16 @@ def test_a_ranking_of_eight_policies() -> None:
 def test_rank_violation_is_the_true_difference_that_was_missed() -> None:
     true = np.array([0.1, 0.5, 0.6])
     assert max_rank_violation(np.array([0.1, 0.7, 0.6]), true) == pytest.approx(2 * 0.1 / 3)
+
+
+def test_a_head_that_is_right_is_left_alone_and_another_is_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 1.5, (200, 20))
+    labels = rng.random(scores.shape) < expit(scores)
+    overconfident = expit(3.0 * scores)
+    assert calibration_error(choose_calibration(expit(scores), labels)(expit(scores)).ravel(), labels.ravel()) < 0.02
+    found = choose_calibration(overconfident, labels)
+    assert found.kind != "none"
+    assert calibration_error(found(overconfident).ravel(), labels.ravel()) < 0.02
+    certain = labels.astype(float)
+    assert choose_calibration(certain, labels).kind == "none"

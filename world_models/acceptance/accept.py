@@ -12,7 +12,7 @@ from world_models.acceptance import following_checks, outcome_checks, pose_check
 from world_models.acceptance.clips import Clips, cut_clips, imagine_clips
 from world_models.acceptance.exactness_checks import check_exactness
 from world_models.acceptance.film import film_clips
-from world_models.acceptance.pose_probe import fit_probe
+from world_models.acceptance.pose_probe import PoseProbe
 from world_models.acceptance.rows import Report
 from world_models.contract import WorldModel
 from world_models.episode_frames import EpisodeFrames
@@ -38,21 +38,21 @@ def accept(
     test: Sequence[EpisodeFrames],
     calibration: Sequence[EpisodeFrames],
     targets: Mapping[str, Any],
+    probe: PoseProbe,
     *,
     steps: int = STEPS,
     films: Path | None = None,
-    seed: int = 0,
 ) -> Accepted:
     """Run A1 to A12 and A18.
 
     Args:
         model: to be held against the truth.
         test: held-out episodes that every figure is reported of, successes and failures.
-        calibration: others, for the pose probe, the calibration of success and the gate.
+        calibration: others, for the calibration of success and the gate.
         targets: as `rows.read_targets`; {} reports without deciding.
+        probe: says where the hand is (`pose_probe.fit_probe` on the calibration episodes).
         steps: length of the long clips.
         films: folder for videos of the worst clips; None: none.
-        seed: of the probe.
     """
     report, spec = Report(targets), model.spec
     station = load_station(spec.station)
@@ -65,7 +65,6 @@ def accept(
     shuffled = video_checks.check_shuffled(model, warm, made, report)
     following_checks.check_loss_ratio(model, warm, report)
     following_checks.check_variance(model, warm, report)
-    probe = fit_probe(model, station, calibration, seed)
     pose_checks.check_displacement(model, station, warm, made, probe, report)
     following_checks.check_timing(model, warm, report)
     pose_checks.check_standing(model, station, warm, probe, report)

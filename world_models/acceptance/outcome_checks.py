@@ -14,7 +14,7 @@ from world_models.metrics.outcomes import (
     auroc,
     calibration_error,
     calibration_per_depth,
-    fit_calibration,
+    choose_calibration,
     horizon_gate,
     outcome_agreement,
 )
@@ -54,12 +54,11 @@ def replay_clips(model: WorldModel, clips: Clips) -> Replay:
     return Replay(made.success.numpy(), made.uncertainty.numpy().astype(np.float64), clips.labels, frames)
 
 
-def fit_trust(replay: Replay, kind: str = "isotonic", threshold: float = 0.5) -> Trust:
-    """Fit calibration and gate on replays that no figure is reported of."""
-    labels = replay.labels.ravel()
-    if labels.all() or not labels.any():
+def fit_trust(replay: Replay, threshold: float = 0.5) -> Trust:
+    """Fit calibration and gate on replays that no figure is reported of; a head that is right already is left alone."""
+    if replay.labels.all() or not replay.labels.any():
         return Trust(replays=len(replay.labels))
-    calibration = fit_calibration(replay.success.ravel(), labels, kind)
+    calibration = choose_calibration(replay.success, replay.labels)
     found = Trust(calibration, threshold, replays=len(replay.labels))
     agrees = found.outcome(replay.success) == replay.true_outcome
     gate = min(horizon_gate(replay.disagreement, agrees, AGREEMENT), NO_GATE)
@@ -95,8 +94,11 @@ def check_head(replay: Replay, trust: Trust, report: Report) -> dict[str, Any]:
     depths = np.tile(np.arange(1, replay.labels.shape[1] + 1), len(replay.labels))
     before, after = replay.success.ravel(), trust.success(replay.success).ravel()
     report.add("A12", "AUROC on imagined frames", auroc(before, labels), "", key="auroc")
-    report.add("A12", "calibration error, head as it is", calibration_error(before, labels), "share")
-    report.add("A12", "calibration error", calibration_error(after, labels), "share", key="ece_max")
+    as_it_is, error = calibration_error(before, labels), calibration_error(after, labels)
+    report.add("A12", "calibration error, head as it is", as_it_is, "share")
+    report.add("A12", "calibration error", error, "share", key="ece_max", reference=as_it_is)
+    metric = f"calibration error, rise by calibration ({trust.calibration.kind})"
+    report.add("A12", metric, error - as_it_is, "share", key="ece_rise_max")
     return {
         name: calibration_per_depth(probabilities, labels, depths)
         for name, probabilities in (("before", before), ("after", after))

@@ -7,9 +7,13 @@ with a model. What it finds on held-out true frames is the reference of every fi
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
+from policies.encoders import spatial_softmax
+from policies.network import mlp, seeded
 from robot.errors import ConfigError
 from robot.motion import make_kinematics
 from robot.specs import CameraSpec, StationSpec
@@ -17,7 +21,9 @@ from robot.types import Array
 from world_models.contract import Frames, WorldModel
 from world_models.episode_frames import EpisodeFrames
 
-SIDE, FEATURES, RIDGE = 16, 512, 1e-4
+KEYPOINTS = 16
+STEPS, BATCH, RATE = 600, 64, 3e-3  # of its training
+LEAST_SPREAD_M = 0.01
 ALL = "all views"
 
 
@@ -30,29 +36,29 @@ def hand_positions(station: StationSpec, commands: np.ndarray) -> Array:
     return np.array([kinematics.tcp_position(joints)[:3] for joints in flat]).reshape(*commands.shape[:-1], 3)
 
 
-@dataclass(frozen=True)
-class _Readout:
-    """Ridge regression on shrunken pixels and random features of them (Rahimi and Recht 2008), in closed form."""
+class _Readout(nn.Module):
+    """Where the hand is: a convolutional spatial softmax per view, then a small network per view and one for all."""
 
-    mean: Array  # (D,)
-    random: Array  # (D, FEATURES)
-    weights: Array  # (D + FEATURES + 1, 3)
+    def __init__(self, views: int) -> None:
+        super().__init__()
+        self.eyes = nn.ModuleList(_eye() for _ in range(views))
+        self.bodies = nn.ModuleList(mlp([size * 2 * KEYPOINTS, 64, 3]) for size in (*[1] * views, views))
 
-    @classmethod
-    def fit(cls, pixels: Array, positions: Array, rng: np.random.Generator) -> "_Readout":
-        mean, size = pixels.mean(axis=0), pixels.shape[1]
-        random = rng.normal(0.0, 1.0 / np.sqrt(((pixels - mean) ** 2).sum(axis=1).mean()), (size, FEATURES))
-        features = _features(pixels - mean, random)
-        gram = features.T @ features
-        gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
-        return cls(mean, random, np.linalg.solve(gram, features.T @ positions))
-
-    def __call__(self, pixels: Array) -> Array:
-        return _features(pixels - self.mean, self.random) @ self.weights
+    def forward(self, pixels: Sequence[Tensor]) -> Tensor:
+        """Return normalised positions (views + 1, N, 3) of images (N, 3, H, W) in [-0.5, 0.5] of each view."""
+        places = [spatial_softmax(eye(seen)).flatten(1) for eye, seen in zip(self.eyes, pixels, strict=True)]
+        given = (*places, torch.cat(places, dim=1))
+        return torch.stack([body(seen) for body, seen in zip(self.bodies, given, strict=True)])
 
 
-def _features(centred: Array, random: Array) -> Array:
-    return np.concatenate([centred, np.maximum(centred @ random, 0.0), np.ones((len(centred), 1))], axis=1)
+def _eye() -> nn.Sequential:
+    """Return four convolutions, to a quarter of the side."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, 5, 2, padding=2), nn.ReLU()),
+        *(nn.Conv2d(16, 32, 3, 2, padding=1), nn.ReLU()),
+        *(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()),
+        nn.Conv2d(32, KEYPOINTS, 1),
+    )
 
 
 @dataclass(frozen=True)
@@ -60,28 +66,47 @@ class PoseProbe:
     """Answers in metres."""
 
     views: tuple[str, ...]
-    readouts: tuple[_Readout, ...]  # one per view, then one of all together
+    readout: _Readout
+    middle: Array  # (3,) [m]
+    spread: Array  # (3,) [m]
 
+    @torch.no_grad()
     def __call__(self, frames: Frames) -> dict[str, Array]:
         """Return the hand's position, (..., 3) [m], by view and under ALL, of uint8 frames (..., H, W, 3)."""
         leading = frames[self.views[0]].shape[:-3]
-        pixels = [_pixels(frames[view]) for view in self.views]
-        inputs = [*pixels, np.concatenate(pixels, axis=1)]
-        names = (*self.views, ALL)
-        found = zip(names, self.readouts, inputs, strict=True)
-        return {name: readout(given).reshape(*leading, 3) for name, readout, given in found}
+        said = self.readout([_pixels(frames[view]) for view in self.views]).double().numpy()
+        found = (said * self.spread + self.middle).reshape(len(said), *leading, 3)
+        return dict(zip((*self.views, ALL), found, strict=True))
 
 
-def fit_probe(model: WorldModel, station: StationSpec, episodes: Sequence[EpisodeFrames], seed: int = 0) -> PoseProbe:
+def fit_probe(
+    model: WorldModel, station: StationSpec, episodes: Sequence[EpisodeFrames], seed: int = 0, *, steps: int = STEPS
+) -> PoseProbe:
     """Return a probe that learned from the episodes' true frames; the same seed gives the same probe."""
     views = model.spec.views
     true = {view: np.concatenate([episode.frames[view] for episode in episodes]) for view in views}
     shown = model.decode(model.encode({view: images[None] for view, images in true.items()}))
-    pixels = [np.concatenate([_pixels(true[view]), _pixels(shown[view][0])]) for view in views]
+    pixels = [torch.cat([_pixels(true[view]), _pixels(shown[view][0])]) for view in views]
     once = hand_positions(station, np.concatenate([episode.commands for episode in episodes]))
-    positions, rng = np.concatenate([once, once]), np.random.default_rng(seed)
-    inputs = [*pixels, np.concatenate(pixels, axis=1)]
-    return PoseProbe(tuple(views), tuple(_Readout.fit(given, positions, rng) for given in inputs))
+    middle, spread = once.mean(axis=0), np.maximum(once.std(axis=0), LEAST_SPREAD_M)
+    wanted = torch.from_numpy((np.concatenate([once, once]) - middle) / spread).float()
+    with seeded(seed):
+        readout = _fit(_Readout(len(views)), pixels, wanted, steps)
+    return PoseProbe(tuple(views), readout, middle, spread)
+
+
+def _fit(readout: _Readout, pixels: Sequence[Tensor], wanted: Tensor, steps: int) -> _Readout:
+    optimizer = torch.optim.AdamW(readout.parameters(), lr=RATE, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    for _ in range(steps):
+        rows = torch.randint(len(wanted), (BATCH,))
+        found = readout([seen[rows] for seen in pixels])
+        loss = functional.smooth_l1_loss(found, wanted[rows].expand_as(found), beta=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return readout.eval()
 
 
 def fixed_camera(station: StationSpec, views: Sequence[str]) -> CameraSpec:
@@ -107,8 +132,7 @@ def project(camera: CameraSpec, points: Array, size: int) -> Array:
     return np.stack([seen @ right / depth, seen @ down / depth], axis=-1) * focal + (size - 1) / 2
 
 
-def _pixels(frames: np.ndarray) -> Array:
-    """Return shrunken pixels (N, SIDE * SIDE * 3) in [0, 1] of frames (..., H, W, 3)."""
-    flat = frames.reshape(-1, *frames.shape[-3:])
-    small = [cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in flat]
-    return np.stack(small).reshape(len(flat), -1) / 255.0
+def _pixels(frames: np.ndarray) -> Tensor:
+    """Return images (N, 3, H, W) in [-0.5, 0.5] of uint8 frames (..., H, W, 3)."""
+    flat = np.ascontiguousarray(frames.reshape(-1, *frames.shape[-3:]))
+    return torch.from_numpy(flat).permute(0, 3, 1, 2).float() / 255.0 - 0.5

@@ -39,6 +39,7 @@ class Report:
         *,
         key: str = "",
         reference: float | None = None,
+        is_measurable: bool = True,
         **more: Any,
     ) -> None:
         """Add a row.
@@ -51,13 +52,16 @@ class Report:
             key: of the target, after the check's name; "": none. A list is a range, a name ending in `_max` an upper
                 limit, any other a lower limit.
             reference: what a baseline gives on the same clips.
+            is_measurable: whether what measures meets the target on true frames; else the row is told, not held.
             more: further facts of the row.
         """
         if isinstance(value, Estimate):
             more = {"low": value.low, "high": value.high, "n": value.n} | more
             value = value.value
         name = f"{check}_{key}" if key else ""
-        target = self.targets.get(name)
+        target = self.targets.get(name) if is_measurable else None
+        if not is_measurable and name in self.targets:
+            more = {"not_measurable": self.targets[name]} | more
         self.rows.append(
             row(
                 f"{check} {metric}",
@@ -75,6 +79,14 @@ class Report:
         """Return the checks with a row that misses its target."""
         return sorted({row["check"] for row in self.rows if not row["ok"]})
 
+    def unmeasured(self) -> list[str]:
+        """Return the checks with a row that nothing here could measure."""
+        return sorted({row["check"] for row in self.rows if "not_measurable" in row})
+
+    def holds(self, name: str, value: float) -> bool:
+        """Return whether a value meets a target; one that is not there is met by all."""
+        return name not in self.targets or _holds(value, self.targets[name], name)
+
 
 def _holds(value: float, target: Any, name: str) -> bool:
     if isinstance(target, list):
@@ -85,6 +97,7 @@ def _holds(value: float, target: Any, name: str) -> bool:
 def in_words(row: Mapping[str, Any]) -> str:
     """Return one row as a line: verdict, metric, value with its interval, target and baseline."""
     verdict = ("ok  " if row["ok"] else "MISS") if row["target"] is not None else "    "
+    verdict = "n/m " if "not_measurable" in row else verdict
     interval = f"  ({row['low']:.3g} to {row['high']:.3g}, n = {row['n']})" if "low" in row else ""
     target = "" if row["target"] is None else f"  target {row['target']}"
     baseline = "" if row["reference"] is None else f"  reference {row['reference']:.4g}"

@@ -151,6 +151,34 @@ def fit_calibration(probabilities: np.ndarray, labels: np.ndarray, kind: str) ->
     raise ConfigError(f"calibration kind is '{kind}', allowed: temperature, isotonic")
 
 
+def choose_calibration(probabilities: np.ndarray, labels: np.ndarray, folds: int = 4) -> Calibration:
+    """Return the calibration that foretells episodes it was not fitted on best, by squared error: it may be none.
+
+    Args:
+        probabilities: of the head, (B, T): a row per episode.
+        labels: what was true, (B, T).
+        folds: parts that the episodes are dealt to, each held out once.
+
+    Where training rows of a fold hold one kind only, nothing is fitted there.
+    """
+    kinds = ("none", "temperature", "isotonic")  # ties go to the simpler one
+    errors = dict.fromkeys(kinds, 0.0)
+    place = np.arange(len(labels)) % folds
+    for fold in range(folds):
+        asked, train = place == fold, place != fold
+        for kind in kinds:
+            fitted = _fitted(probabilities[train].ravel(), labels[train].ravel(), kind)
+            errors[kind] += float(np.square(fitted(probabilities[asked]) - labels[asked]).sum())
+    best = min(kinds, key=lambda kind: errors[kind])
+    return _fitted(probabilities.ravel(), labels.ravel(), best)
+
+
+def _fitted(probabilities: np.ndarray, labels: np.ndarray, kind: str) -> Calibration:
+    if kind == "none" or labels.all() or not labels.any():
+        return Calibration()
+    return fit_calibration(probabilities, labels, kind)
+
+
 def horizon_gate(disagreement: np.ndarray, agrees: np.ndarray, wanted: float = 0.85) -> float:
     """Return the largest disagreement up to which replays still agree with the truth at least so often.
 

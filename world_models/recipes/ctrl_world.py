@@ -30,7 +30,7 @@ from policies.steerable import SteerablePolicy
 from policies.training import LoopConfig, LoopState, train
 from robot.errors import ConfigError
 from robot.types import Array
-from world_models.imagined_env import ImaginedEnv
+from world_models.imagined_env import ImaginedEnv, Observations
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,16 @@ def imagine_episodes(
 
 
 def _imagine_batch(env: ImaginedEnv, policy: SteerablePolicy, shift: Array, seed: int) -> list[ImaginedEpisode]:
-    """Imagine one episode per member to its end."""
+    """Imagine one episode per member, begun by a reset, to its end."""
+    return follow(env, policy, *env.reset(seed=seed), shift)
+
+
+def follow(
+    env: ImaginedEnv, policy: SteerablePolicy, observation: Observations, info: dict[str, Any], shift: Array
+) -> list[ImaginedEpisode]:
+    """Let a policy act in every member of an env that has begun, to the end of the last; shifts are (B, A)."""
     shapes, count, ticks = policy.spec.observation_shapes, env.num_envs, policy.spec.execution_horizon
     states, images, actions = ([[] for _ in range(count)] for _ in range(3))
-    observation, info = env.reset(seed=seed)
     while info["is_live"].any():
         chunk = np.zeros((count, ticks, env.model.spec.action_dim))
         live = np.flatnonzero(info["is_live"])

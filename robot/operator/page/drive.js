@@ -10,7 +10,7 @@ export const TURNS = {
 };
 export const EDGES = {
   KeyG: "gripper", KeyH: "hand_back", KeyF: "freeze", KeyY: "success", KeyN: "failure", KeyX: "discard",
-  KeyC: "correction", KeyZ: "undo", Escape: "stop",
+  KeyC: "correction", KeyB: "recovery", KeyM: "went_wrong", KeyP: "rerecord", KeyZ: "undo", Escape: "stop",
 };
 export const SIDE_KEYS = ["Digit1", "Digit2", "Digit3", "Digit4"];
 const OWNS = ["Space", "KeyR"];  // held down they drive: by hand, or back along the way

@@ -7,11 +7,11 @@ const PRESSED = 0.5;
 const RELEASED = 0.3;  // a trigger that trembles around one threshold would take over again and again
 const DEAD = 0.1;
 const EDGES = { 0: "gripper", 1: "freeze", 2: "correction", 3: "success", 4: "undo", 5: "hand_back", 8: "stop",
-  13: "failure", 14: "discard" };
+  9: "rerecord", 13: "failure", 14: "discard", 15: "went_wrong" };
 export const LEGEND = [
   ["RT", "hold to own"], ["left stick", "forward, left"], ["right stick", "up, turn"], ["LT", "fine"], ["A", "gripper"],
-  ["RB", "hand back"], ["B", "freeze"], ["X", "correct"], ["Y", "success"], ["▼", "failure"], ["◀", "discard"], ["LB", "undo"],
-  ["▲", "rewind, held"], ["Back", "software stop"],
+  ["RB", "hand back"], ["B", "freeze"], ["X", "correct"], ["Y", "success"], ["▼", "failure"], ["◀", "discard"], ["▶", "went wrong"],
+  ["LB", "undo"], ["▲", "rewind, held"], ["Start", "re-record"], ["Back", "software stop"],
 ];
 
 const value = (pad, index) => pad.buttons[index]?.value ?? 0;

@@ -27,7 +27,8 @@ const PANELS = {
   turns: [["KeyJ", "J", "roll left"], ["KeyI", "I", "nose up"], ["KeyL", "L", "roll right"], ["KeyU", "U", "turn left"],
     ["KeyK", "K", "nose down"], ["KeyO", "O", "turn right"]],
   control: [["KeyH", "H", "hand back"], ["KeyF", "F", "freeze"]],
-  mark: [["KeyY", "Y", "success"], ["KeyN", "N", "failure"], ["KeyC", "C", "correct"], ["KeyX", "X", "discard"], ["KeyZ", "Z", "undo label"]],
+  mark: [["KeyY", "Y", "success"], ["KeyN", "N", "failure"], ["KeyC", "C", "recovered: correct"], ["KeyB", "B", "recover again"],
+    ["KeyM", "M", "went wrong"], ["KeyZ", "Z", "undo label"], ["KeyX", "X", "discard"], ["KeyP", "P", "re-record"]],
 };
 const COMMANDS = [["start", "Policy runs"], ["demonstrate", "I drive"], ["end", "End"], ["reset", "Reset stop"]];
 const LOCKS = ["forward", "left", "up"];

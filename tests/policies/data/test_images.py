@@ -1,5 +1,6 @@
 """Images for training: the same from the store and from its cache, of exactly the episodes that were sealed."""
 
+import errno
 import gc
 import resource
 import threading
@@ -267,3 +268,24 @@ def test_images_of_another_size_are_refused_by_name(store: EpisodeStore, tmp_pat
     episodes = [store.load(info.episode_id) for info in store.episodes()]
     cache = CachedImages(tmp_path / "cache", episodes, ("scene",), 16)
     assert cache.read("scene", np.array([0, 4]), np.array([0, 2])).shape == (2, 16, 16, 3)
+
+
+def test_a_store_that_may_only_be_read_is_decoded_at_every_access(
+    store: EpisodeStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = read(store).sha256
+    refused = store.root / "cache"
+    refused.rename(store.root / "kept")
+    make = Path.mkdir
+
+    def mkdir(path: Path, *args: int, **more: bool) -> None:
+        if refused in path.parents:  # chmod does not hold a superuser back
+            raise PermissionError(errno.EROFS, "Read-only file system", str(path))
+        make(path, *args, **more)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert read(store).sha256 == wanted
+    assert "decoded at every access" in capsys.readouterr().out
+    (store.root / "kept").rename(refused)
+    read(store)
+    assert not capsys.readouterr().out  # a cache that is there is used
