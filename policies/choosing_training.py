@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from policies.calibration import Calibrated
 from policies.choosing_policy import ChoosingPolicy
 from policies.learners.choosing import ChoosingLearner
 from policies.online import OnlineSource
@@ -26,4 +27,5 @@ def train_choosing(
     source.explore = lambda: learner.base_decision(source.state_now())
     source.act = lambda: learner.act(source.state_now())
     policy = ChoosingPolicy(kind, learner.base, learner.choice)
-    return train_recipe(kind, source, learner, policy, run, evaluate=evaluate, stop_after=stop_after)
+    watched = Calibrated(source, learner.critics)
+    return train_recipe(kind, watched, learner, policy, run, evaluate=evaluate, stop_after=stop_after)

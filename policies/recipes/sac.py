@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.actor_policy import ActorConfig, ActorPolicy
+from policies.calibration import Calibrated
 from policies.data.demonstrations import Demonstrations, Env, interface_of
 from policies.decisions import refuse_images
 from policies.learners.sac import SACLearner, SACLearnerConfig
@@ -108,7 +109,8 @@ def train_actor(
         collector.limits,
         ActorConfig(learner.config.actor_hidden, learner.config.actor_layer_norm, learner.config.activation),
     )
-    return train_recipe(kind, source, learner, policy, run, evaluate=evaluate, stop_after=stop_after)
+    watched = Calibrated(source, learner.critics)
+    return train_recipe(kind, watched, learner, policy, run, evaluate=evaluate, stop_after=stop_after)
 
 
 def actor_spec(env: Env, shapes: Any, steps: int) -> PolicySpec:
