@@ -75,7 +75,7 @@ class Scribe:
     def state(self, state: EpisodeState, now_s: float) -> None:
         """Open or end an episode as the episode machine says."""
         if state.phase == "running" and state.id != self._state.id:
-            self.finish(EndReason.CRASH, now_s)
+            self.finish(self._ending[1] if self._ending else EndReason.CRASH, now_s)
             self._state = state
             self._open(now_s)
         elif state.phase == "ended" and state.id == self._state.id:
