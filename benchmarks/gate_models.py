@@ -1,8 +1,9 @@
 """World models that several gate cells share: trained once, kept outside the repository under a hash of what made them.
 
 The folder is `~/.cache/tandem/gates`, or what the variable TANDEM_GATE_MODELS names. A model that is not there is
-trained by whichever cell asks first, and one that was interrupted goes on. The hash is of the files below and of the
-settings, so a model that other code made is never taken for this one's.
+trained by whichever cell asks first, and one that was interrupted goes on: run such cells one after the other. The hash
+is of the files below and of the settings. It does not see what the name of a preset stands for (`PRESETS` is no part of
+a file's meaning), nor the shared training loop: after a change of those remove the folder.
 """
 
 import hashlib

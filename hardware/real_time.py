@@ -6,7 +6,8 @@ They make a servo loop less late on a busy machine. They make nothing safe: the 
 import ctypes
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -51,16 +52,20 @@ def own_scheduling() -> Iterator[None]:
             os.sched_setscheduler(0, policy, parameters)
 
 
-@contextmanager
-def starting_at_fixed_priority() -> Iterator[None]:
-    """Give threads started within the fixed priority, where that is permitted; the calling one keeps its own.
+def start_at_fixed_priority(start: Callable[[], object]) -> None:
+    """Call what starts threads, so that these have the fixed priority, where that is permitted; raises what it raises.
 
-    For an SDK's own control thread that waits for its device, not for one that spins.
+    For an SDK's own control thread that waits for its device, not for one that spins. It is called in a thread of its
+    own: what a servo thread starts itself is ordinary, and without CAP_SYS_NICE that cannot be undone (sched(7)).
     """
-    with own_scheduling():
+
+    def run() -> None:
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-        yield
+        start()
+
+    with ThreadPoolExecutor(1, "starts at a fixed priority") as pool:
+        pool.submit(run).result()
 
 
 def _schedule() -> str:

@@ -73,7 +73,9 @@ def critic_metrics(name: str, critics: Critics, state: Tensor, action: Tensor, r
         critics: the live ensemble is asked.
         state: shape (rows, state).
         action: shape (rows, action), executed.
-        returns: shape (rows,), discounted, -inf where it is not known; without two different ones no correlation.
+        returns: shape (rows,), discounted, -inf where it is not known.
+
+    Where all known returns, or all values of them, are one, there is no correlation.
     """
     values = critics.values(state, action)
     mean, known = values.mean(dim=0), torch.isfinite(returns)
@@ -82,7 +84,8 @@ def critic_metrics(name: str, critics: Critics, state: Tensor, action: Tensor, r
         f"critic/{name}_value_max": float(mean.amax()),
         f"critic/{name}_spread": float(values.std(dim=0, correction=0).mean()),
     }
-    if len(returns[known].unique()) > 1:
-        correlation: Any = spearmanr(mean[known].numpy(), returns[known].numpy())
+    ours, earned = mean[known], returns[known]
+    if len(ours.unique()) > 1 and len(earned.unique()) > 1:
+        correlation: Any = spearmanr(ours.numpy(), earned.numpy())
         found[f"critic/{name}_rank"] = float(correlation.statistic)
     return found

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 from xml.etree import ElementTree
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from hardware.arm_drivers import arm_options
 from hardware.grippers.franka_hand import FrankaHand
-from hardware.real_time import own_scheduling, starting_at_fixed_priority
+from hardware.real_time import own_scheduling, start_at_fixed_priority
 from robot.devices import DeviceLife, DeviceState, Features, JointReading, check_command
 from robot.errors import ActionRejected, ConfigError, DeviceDisconnected, DeviceNotFound, MissingDependency
 from robot.specs import StationSpec
@@ -218,8 +218,8 @@ class FrankaArm(DeviceLife):
                 upper_joint_limits=self._station.position_upper[:JOINTS],
             )
             self._motion.set_reference(reference)
-            with starting_at_fixed_priority():  # libfranka does so itself only where `realtime` is enforced
-                self._robot.move(self._motion, asynchronous=True)
+            # libfranka's control thread: it takes a priority by itself only where `realtime` is enforced
+            start_at_fixed_priority(partial(self._robot.move, self._motion, asynchronous=True))
         else:
             self._motion.set_reference(reference)
 

@@ -51,7 +51,10 @@ def believe_demonstrations(
 
 
 class BelievedControl:
-    """Wraps a control: a success that is believed pays 1 and ends the episode; the world's own pays nothing."""
+    """Wraps a control: a success that is believed pays 1 and ends the episode.
+
+    The world's own success pays nothing, and is no end that a learner may count on: cut off there. Its failures stay.
+    """
 
     def __init__(self, control: SharedControl, believed: BelievedSuccess, shapes: Shapes) -> None:
         self.control, self.believed, self.shapes = control, believed, shapes
@@ -66,6 +69,7 @@ class BelievedControl:
         if self.believed(seen, flatten(seen, self.shapes)):
             pays = {"reward_task": 1.0, "terminated": True, "truncated": False, "end_reason": EndReason.SUCCESS}
             return seen, replace(record, **pays)
-        is_over = record.terminated or record.truncated
-        reason = EndReason.OPERATOR_ABORT if record.terminated else record.end_reason
-        return seen, replace(record, reward_task=0.0, terminated=False, truncated=is_over, end_reason=reason)
+        if record.end_reason is not EndReason.SUCCESS:
+            return seen, replace(record, reward_task=0.0)
+        cut_off = {"terminated": False, "truncated": True, "end_reason": EndReason.OPERATOR_ABORT}
+        return seen, replace(record, reward_task=0.0, **cut_off)

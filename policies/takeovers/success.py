@@ -44,7 +44,7 @@ class SuccessClassifier:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     @torch.no_grad()
     def probability(self, states: np.ndarray) -> np.ndarray:

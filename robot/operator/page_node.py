@@ -21,6 +21,7 @@ from robot.operator.cell_view import CellView, Placed
 from robot.operator.door import PORT, is_loopback, open_door
 from robot.operator.library import Library
 from robot.operator.library_routes import Shelves
+from robot.operator.re_recording import ReRecording
 from robot.operator.server import Frame, OperatorPage, PageServer
 from robot.operator.session import OperatorSession, Seen
 from robot.operator.shift import Shift
@@ -38,7 +39,6 @@ JPEG_QUALITY = 80
 INSIST_S = 5.0  # for how long a stop is asked for again until the arm shows it
 SHOWN_S = 0.5  # what is older is not shown as the robot's state
 NOTE_PERIOD_S = 0.05
-ANEW_S = 1.0  # from the end of an episode that is re-recorded to the next: the recorder still joins its last ticks
 LOOP = ("late_p50_ms", "late_p99_ms", "overruns", "chunk_age_ms")  # of the arbiter's diagnostics
 SAID = ("success_probability", "success", "doubt", "uncertainty", "q_mean", "q_std")  # of itself, by a policy
 AGE = "learner/parameter_age_s"  # the group of a served policy
@@ -103,8 +103,7 @@ class PageNode(RobotNode[PageParameters]):
         self._episode: dict[str, Any] = {}
         self._safety = ""
         self._message = (0, "")
-        self._again = ""  # the episode that is to be recorded anew once it has ended
-        self._anew_s = math.inf  # when that begins
+        self._re_recording = ReRecording()
         self._images = {name: Newest(self, topics.COLOR_IMAGE.of(name), from_image) for name in self.cameras}
         self._frames: dict[str, Frame] = {}
         self._locks = {name: threading.Lock() for name in self.cameras}
@@ -201,7 +200,7 @@ class PageNode(RobotNode[PageParameters]):
 
     def _note(self) -> None:
         """Keep the way that the arm comes, and who drives it; begin what is to be recorded anew."""
-        if time.monotonic() > self._anew_s:
+        if self._re_recording.is_due(time.monotonic()):
             self._begin_anew()
         applied = self._applied.read(SHOWN_S)
         if applied is not None and self._episode.get("phase") != "reset":
@@ -214,13 +213,12 @@ class PageNode(RobotNode[PageParameters]):
         self._episode = from_json(message)
         if self._episode.get("phase") == "reset":
             self.view.forget_way()
-        if self._episode.get("phase") == "ended" and self._episode.get("id") == self._again:
-            self._anew_s = time.monotonic() + ANEW_S
+        self._re_recording.hear(self._episode, time.monotonic())
 
     def _begin_anew(self) -> None:
         """Start again from the scene of the episode that was thrown away; who started it elsewhere does so there."""
-        again, self._again, self._anew_s, thrown = self._again, "", math.inf, self._episode
-        if thrown.get("id") != again or (thrown.get("metadata") or {}).get("started_by") != "page":
+        thrown = self._episode
+        if (thrown.get("metadata") or {}).get("started_by") != "page":
             return
         if not self.station.is_simulated:
             self._say("re-record: put the scene back as it was, then start the next one")
@@ -268,7 +266,7 @@ class PageNode(RobotNode[PageParameters]):
         self._inputs.publish(to_operator(packet))
         self._sent += 1
         if packet.mark is Mark.RERECORD:
-            self._again = str(self._episode.get("id", ""))
+            self._re_recording.ask(self._episode)
 
     def command(self, name: str) -> None:
         self.get_logger().info(f"the page asks for: {name}")
@@ -280,6 +278,7 @@ class PageNode(RobotNode[PageParameters]):
         self._call(name)
 
     def withdraw(self, episode_id: str) -> None:
+        self._re_recording.forget(episode_id)
         if not self.parameters.store:
             self._say("undo: nothing is recorded, so there is no label to take back")
             return

@@ -256,9 +256,13 @@ class OperatorSession:
         if now_s - label.given_s > UNDO_S:
             return f"undo: no label was given in the last {UNDO_S:g} s"
         was_sent = self._mark is None or self._mark.first_sent_s is not None
-        self._mark = _Pending(mark=Mark.UNDO, episode=seen.episode) if was_sent and label.name in BOUNDARIES else None
+        self._mark = None
         if was_sent and label.name not in BOUNDARIES:
             self._withdrawn = label.episode
+        elif was_sent and label.episode != seen.episode:
+            return f"undo: the episode of this {label.name} is over"
+        elif was_sent:
+            self._mark = _Pending(mark=Mark.UNDO, episode=label.episode)
         return f"{label.name} was taken back"
 
     def _toggle_gripper(self, arm: int, seen: Seen) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from hardware import real_time
-from hardware.real_time import RealTime, ask_for_real_time, own_scheduling, starting_at_fixed_priority
+from hardware.real_time import RealTime, ask_for_real_time, own_scheduling, start_at_fixed_priority
 
 
 def in_a_thread(ask: Callable[[], RealTime]) -> tuple[RealTime, int]:
@@ -71,17 +71,32 @@ def test_what_an_sdk_does_to_its_caller_is_taken_back() -> None:
 
 
 @pytest.mark.parametrize("is_permitted", [True, False])
-def test_only_what_is_started_meanwhile_has_the_fixed_priority(
+def test_what_is_started_so_has_the_fixed_priority_in_a_servo_thread_too(
     monkeypatch: pytest.MonkeyPatch, is_permitted: bool
 ) -> None:
-    """As libfranka's control thread, which takes it by itself only where that is enforced."""
+    """As libfranka's control thread. A user with a limit may take the priority, but not undo a reset on fork."""
     may = in_a_thread(ask_for_real_time)[0].scheduling == "fifo"
-    if not is_permitted:
-        monkeypatch.setattr(os, "sched_setscheduler", refuse)
-    granted = RealTime("fifo", False)
-    with starting_at_fixed_priority():
-        within = os.sched_getscheduler(0)
-        started = in_a_thread(lambda: granted)[1]
-    assert started == within
-    assert (within == os.SCHED_FIFO) == (may and is_permitted)
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    schedule, granted = os.sched_setscheduler, RealTime("fifo", False)
+
+    def schedule_as_a_user(who: int, policy: int, parameters: os.sched_param) -> None:
+        if not is_permitted or os.sched_getscheduler(0) & os.SCHED_RESET_ON_FORK & ~policy:
+            refuse()
+        schedule(who, policy, parameters)
+
+    started: list[int] = []
+
+    def start_from_a_servo_thread() -> RealTime:
+        ask_for_real_time()
+        before = os.sched_getscheduler(0)
+        monkeypatch.setattr(os, "sched_setscheduler", schedule_as_a_user)
+        start_at_fixed_priority(lambda: started.append(in_a_thread(lambda: granted)[1]))
+        assert os.sched_getscheduler(0) == before, "the calling thread keeps its own"
+        return granted
+
+    in_a_thread(start_from_a_servo_thread)
+    assert started == [os.SCHED_FIFO if may and is_permitted else os.SCHED_OTHER]
+
+
+def test_what_fails_at_the_fixed_priority_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        start_at_fixed_priority(lambda: 1 / 0)

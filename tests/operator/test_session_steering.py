@@ -58,6 +58,16 @@ def test_a_boundary_is_taken_back_in_the_record_itself(session: OperatorSession)
     assert [packet.mark for packet in (given, back, after)] == [Mark.CORRECTION, Mark.UNDO, Mark.NONE]
 
 
+def test_a_boundary_is_not_taken_back_in_the_episode_that_follows(session: OperatorSession) -> None:
+    page, recovery = Page(session), replace(HUMAN, mode="human_recovery")
+    page.send(1.0, recovery, edges=((1, "correction"),))
+    page.take(1.0, recovery)
+    anew = replace(HUMAN, episode="8")
+    receipt = page.send(2.0, anew, edges=((2, "undo"),))
+    taken = page.take(2.0, anew)
+    assert taken is not None and taken.mark is Mark.NONE and "is over" in receipt.notice
+
+
 def test_it_went_wrong_is_said_once_and_for_how_long_ago(session: OperatorSession) -> None:
     page = Page(session)
     page.send(1.0, HUMAN, edges=((1, "went_wrong"),))

@@ -19,8 +19,8 @@ SMALL = SACLearnerConfig(actor_hidden=(16,), critic_hidden=(16,), heads=3, utd_r
 
 def test_values_that_follow_the_returns_rank_one_and_unknown_returns_are_left_out() -> None:
     critics = SACLearner(2, 1, SMALL, seed=0).critics
-    state, action = torch.randn(2, 64, 2, generator=torch.Generator().manual_seed(0))[..., :2].unbind(0)
-    action = action[:, :1].clamp(-1.0, 1.0)
+    state, action = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)).split([2, 1], dim=1)
+    action = action.clamp(-1.0, 1.0)
     values = critics.values(state, action).detach()
     mean = values.mean(dim=0)
     for returns, wanted in ((mean.exp(), 1.0), (-mean, -1.0)):
@@ -33,6 +33,8 @@ def test_values_that_follow_the_returns_rank_one_and_unknown_returns_are_left_ou
     assert found["critic/rows_value_max"] == pytest.approx(float(mean.max()))
     assert found["critic/rows_spread"] == pytest.approx(float(np.std(values.numpy(), axis=0).mean()), rel=1e-5)
     assert "critic/rows_rank" not in critic_metrics("rows", critics, state, action, torch.zeros(64))
+    same = (rows[:1].expand_as(rows) for rows in (state, action))
+    assert "critic/rows_rank" not in critic_metrics("rows", critics, *same, mean)
 
 
 def test_a_run_logs_what_its_critics_think_of_demonstrations_and_of_fresh_episodes(

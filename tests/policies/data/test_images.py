@@ -177,16 +177,19 @@ def test_batches_from_disk_equal_those_from_memory_and_go_on_where_they_stopped(
             np.testing.assert_array_equal(batch.chunks, expected.chunks)
             for name in expected.images:
                 np.testing.assert_array_equal(batch.images[name], expected.images[name])
-    assert reading_threads() == 3, "one of each source on disk, none for arrays"
+    assert wait_for_readers(3) == 3, "one of each source on disk, none for arrays"
     mapped.close()
     del part, resumed
     gc.collect()
-    assert reading_threads() == 0, "a source that is gone reads no more"
+    assert wait_for_readers(0) == 0, "a source that is gone reads no more"
 
 
-def reading_threads() -> int:
+def wait_for_readers(wanted: int) -> int:
+    """Return how many threads read ahead, after a second at most to become as many as wanted."""
     deadline_s = monotonic() + 1.0
-    while (count := sum("read ahead" in thread.name for thread in threading.enumerate())) and monotonic() < deadline_s:
+    while (count := sum("read ahead" in thread.name for thread in threading.enumerate())) != wanted:
+        if monotonic() > deadline_s:
+            break
         sleep(0.005)
     return count
 

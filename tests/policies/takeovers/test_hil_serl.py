@@ -11,8 +11,9 @@ from policies.learners.sac import Transitions
 from policies.normalization import StateNormalizer
 from policies.recipes.hil_serl import PRESETS, HILSERLSource
 from policies.takeovers import frames
+from policies.takeovers.believed_control import BelievedControl
 from policies.takeovers.gripper import CLOSE, OPEN, STAY, GripperCritic, decisions_of, grasp_penalties
-from policies.takeovers.shared_control import Onlooker, Watched
+from policies.takeovers.shared_control import Onlooker, Watched, make_control
 from policies.takeovers.success import BelievedSuccess, Geometry, SuccessClassifier
 from robot import geometry
 from robot.errors import ConfigError
@@ -20,6 +21,7 @@ from robot.types import EndReason
 from sim.people.judges import RandomJudge
 from sim.people.scripted import Faults, FaultyHand, ScriptedPerson
 from tests.gates.blocked_peg import BlockedPeg, BlockedPegExpert
+from tests.gates.three_gates import HORIZON, ThreeGates, ThreeGatesExpert, recovering_person
 from tests.gates.two_rooms import TwoRooms, TwoRoomsExpert, bad_operator
 
 
@@ -120,3 +122,23 @@ def test_a_classifier_of_how_demonstrations_end_pays_at_the_goal_and_nowhere_els
     assert not any(ends[8:]), "who goes elsewhere is not"
     with pytest.raises(ConfigError, match="allowed: world, classifier"):
         replace(config, reward="hope")
+
+
+@pytest.mark.parametrize("touch_ends", [True, False])
+def test_of_what_the_world_says_failures_stay_and_successes_are_cut_off(touch_ends: bool) -> None:
+    world = ThreeGates(touch_ends=touch_ends)
+    hand = ThreeGatesExpert(world)
+    nothing = Geometry({"position": np.full(2, np.inf)}, {})
+    normalizer = StateNormalizer(np.zeros(3, np.float32), np.ones(3, np.float32))
+    believed = BelievedSuccess(SuccessClassifier(normalizer), nothing)
+    plain = make_control(Watched(world, Onlooker(recovering_person(world))))
+    control = BelievedControl(plain, believed, world.interface.observation_shapes)
+    seen, is_over = control.reset(0), False
+    while not is_over:
+        forward = np.array([1.0, 0.0])  # into a wall
+        seen, record = control.step(forward if touch_ends else hand.act(seen))
+        is_over = record.terminated or record.truncated
+        assert record.reward_task == 0.0
+    ends = (record.terminated, record.truncated, record.end_reason)
+    assert ends == ((True, False, EndReason.FAILURE) if touch_ends else (False, True, EndReason.OPERATOR_ABORT))
+    assert world.steps < HORIZON
