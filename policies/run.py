@@ -13,10 +13,10 @@ from robot.errors import ConfigError
 from robot.verb import json_line
 
 PACKAGES = ("tandem-robotics", "torch", "numpy", "gymnasium", "mujoco", "safetensors", "metaworld")
+CODE = (":(top)", ":(top,exclude)benchmarks/results")
 
 
-def _git(*words: str) -> str:
-    folder = Path(__file__).parent
+def _git(folder: Path, *words: str) -> str:
     answer = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
@@ -28,11 +28,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def provenance() -> dict[str, Any]:
-    """Return the commit, whether the tree differs from it, and package versions."""
+def provenance(folder: Path = Path(__file__).parent) -> dict[str, Any]:
+    """Return the commit, whether the tree differs from it (measured results aside), and package versions."""
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "is_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "commit": _git(folder, "rev-parse", "HEAD"),
+        "is_dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no", "--", *CODE)),
         "packages": {name: _version(name) for name in PACKAGES},
     }
 
