@@ -15,39 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.gate_parts import RESIDUAL_FILES, pooled, share_row
 from policies.base.behavior_cloning import BehaviorCloningConfig, train_base
 from policies.data.demonstrations import collect_from
 from policies.evaluation import Evaluator
+from policies.presets import with_tuples
 from policies.recipes.resfit import ResFiTConfig, finetune
 from policies.replay import NStep, Step, Transition
 from policies.run import Run
 from policies.starts import evaluation_starts
-from robot.evaluation import Success
 from tests.gates.blocked_peg import BlockedPeg, BlockedPegExpert
 
 CELLS = [(arm, seed) for arm in ("resfit", "store_residual") for seed in (0, 1, 2)]
-DEPENDS = [
-    "tests/gates/blocked_peg.py",
-    "robot/chunk_runner.py",
-    "policies/base/behavior_cloning.py",
-    "policies/data/chunks.py",
-    "policies/data/demonstrations.py",
-    "policies/data/trajectories.py",
-    "policies/learners/critics.py",
-    "policies/learners/residual.py",
-    "policies/learners/supervised.py",
-    "policies/recipes/resfit.py",
-    "policies/collection.py",
-    "policies/evaluation.py",
-    "policies/network.py",
-    "policies/normalization.py",
-    "policies/observations.py",
-    "policies/replay.py",
-    "policies/residual_policy.py",
-    "policies/steerable.py",
-    "policies/starts.py",
-    "policies/training.py",
-]
+DEPENDS = ["tests/gates/blocked_peg.py", *RESIDUAL_FILES]
 
 
 def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
@@ -55,11 +35,8 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     if arm == "store_residual":
         NStep.push = _push_residual  # type: ignore[method-assign]
-    settings: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in profile["resfit"].items()
-    }
-    config = ResFiTConfig(**settings)
-    clone = BehaviorCloningConfig(**{**profile["bc"], "hidden": tuple(profile["bc"]["hidden"])})
+    config = ResFiTConfig(**with_tuples(profile["resfit"]))
+    clone = BehaviorCloningConfig(**with_tuples(profile["bc"]))
     demonstrations = collect_from(BlockedPeg(), BlockedPegExpert(), "gates/blocked-peg", profile["demos"], seed)
     with tempfile.TemporaryDirectory() as folder, Evaluator(BlockedPeg) as evaluator:
         base, _ = train_base(demonstrations, clone, Run(Path(folder) / "base", tensorboard=False), seed=seed)
@@ -98,38 +75,20 @@ def judge(cells: list[dict[str, Any]], targets: dict[str, Any]) -> list[dict[str
     """Hold the base's range, every seed's end, and the distance to the mutant against the targets."""
     by_arm = {arm: [cell for cell in cells if cell["arm"] == arm] for arm, _ in CELLS}
     base, final, mutant = (
-        _pooled(by_arm["resfit"], "base_success"),
-        _pooled(by_arm["resfit"], "final_success"),
-        _pooled(by_arm["store_residual"], "final_success"),
+        pooled(by_arm["resfit"], "base_success"),
+        pooled(by_arm["resfit"], "final_success"),
+        pooled(by_arm["store_residual"], "final_success"),
     )
     low, high = targets["base_low"], targets["base_high"]
-    rows = [_row("base success, all seeds", base.value, f"{low} to {high}", low <= base.value <= high)]
+    rows = [share_row("base success, all seeds", base, f"{low} to {high}", low <= base <= high)]
     for cell in by_arm["resfit"]:
         value = cell["final_success"]["value"]
         metric = f"success after {cell['curve'][-1][0]} steps, seed {cell['seed']}"
-        rows.append(_row(metric, value, targets["final"], value >= targets["final"], reference=base.value))
+        rows.append(share_row(metric, value, targets["final"], value >= targets["final"], reference=base))
         worst = min(point[1] for point in cell["curve"] if point[0] > 0)
-        rows.append(_row(f"worst point of the curve, seed {cell['seed']}", worst, None, True))
-    gap = final.value - mutant.value
+        rows.append(share_row(f"worst point of the curve, seed {cell['seed']}", worst, None, True))
+    gap = final - mutant
     rows.append(
-        _row("success above the store_residual mutant", gap, targets["mutant_gap"], gap >= targets["mutant_gap"])
+        share_row("success above the store_residual mutant", gap, targets["mutant_gap"], gap >= targets["mutant_gap"])
     )
     return rows
-
-
-def _pooled(cells: list[dict[str, Any]], key: str) -> Success:
-    episodes = sum(cell[key]["n"] for cell in cells)
-    return Success.of(sum(round(cell[key]["value"] * cell[key]["n"]) for cell in cells), episodes)
-
-
-def _row(metric: str, value: float, target: Any, ok: bool, reference: float | None = None) -> dict[str, Any]:
-    ratio = value / reference if reference else None
-    return {
-        "metric": metric,
-        "value": value,
-        "unit": "share",
-        "reference": reference,
-        "ratio": ratio,
-        "target": target,
-        "ok": ok,
-    }
