@@ -15,9 +15,6 @@ class HardwareArmNode(ArmNode[NodeParameters]):
 
     def __init__(self) -> None:
         super().__init__(NodeParameters, lambda station, _: RemoteServo(station))
-        for line in self.servo.mismatches:
-            self.get_logger().error(f"the arm will not move: {line}")
-        self.start_thread("servo", self.run_servo)
 
 
 def main(args: Iterable[str] | None = None) -> int:

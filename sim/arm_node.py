@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from robot.arm_control import ArmStatus
+from robot.arm_control import ArmControl, ArmStatus
 from robot.arm_servo import LocalServo
 from robot.control_loop import Outcome
 from robot.ros import topics
@@ -53,7 +53,7 @@ class SimArmNode(ArmNode[SimArmParameters]):
     def __init__(self) -> None:
         super().__init__(SimArmParameters, lambda station, given: LocalServo(make_arm(station, given), station))
         assert isinstance(self.servo, LocalServo) and isinstance(self.servo.arm, SimulatedArm)
-        self.sim, self.control = self.servo.arm, self.servo.control
+        self.sim = self.servo.arm
         self._max_steps = make_task(self.parameters.task, self.station.robot).max_steps
         rate_hz = self.station.state_rate_hz
         self._object_every = max(1, round(rate_hz / OBJECT_RATE_HZ))
@@ -70,7 +70,19 @@ class SimArmNode(ArmNode[SimArmParameters]):
         self._changed = threading.Condition()
         self._command: Command | None = None  # barrier mode
         self.subscribe(topics.EPISODE_STATE, self._on_episode)
-        self.start_thread("servo", self._run_barrier if self.is_barrier else self.run_servo)
+
+    @property
+    def control(self) -> ArmControl:
+        """Return what moves the arm; there from the first configuration on."""
+        assert isinstance(self.servo, LocalServo)
+        return self.servo.control
+
+    def servo_loop(self) -> None:
+        """Follow the wall clock, or in barrier mode the commands."""
+        if self.is_barrier:
+            self._run_barrier()
+        else:
+            super().servo_loop()
 
     def _on_episode(self, message: Any) -> None:
         with self._changed:
@@ -127,7 +139,7 @@ class SimArmNode(ArmNode[SimArmParameters]):
 
     def _run_barrier(self) -> None:
         """Play episodes tick by tick: publish what is seen, wait for the command with its stamp, advance."""
-        while not self.stopping.is_set():
+        while self.is_running:
             self.say(self.control.state)
             with self._changed:
                 self._changed.wait_for(self._is_new_episode, timeout=0.1)
@@ -165,7 +177,7 @@ class SimArmNode(ArmNode[SimArmParameters]):
 
     def _is_playing(self) -> bool:
         is_same = self._state.id == self.episode and self._state.phase in ("reset", "running")
-        return is_same and self.control.is_released and not self.stopping.is_set()
+        return is_same and self.control.is_released and self.is_running
 
     def _publish_tick(self, observation: Observation) -> None:
         names, robot, time_ns = self.station.joint_names, observation.robot, observation.time_ns

@@ -5,6 +5,7 @@ the state it shows; where no newer state has come there is no new frame, never a
 domain it belongs to (`sim.randomization`), which comes on a topic of its own: before that it gives no frame either.
 """
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,11 +14,12 @@ import cv2
 import numpy as np
 
 from robot.clock import RateKeeper
-from robot.errors import ConfigError
+from robot.errors import ConfigError, DeviceNotFound
 from robot.ros import topics
 from robot.ros.camera_publisher import CameraParameters, CameraPublisher
+from robot.ros.managed import ManagedNode
 from robot.ros.messages import from_json, from_object_state
-from robot.ros.node import Diagnosis, RobotNode, run_node
+from robot.ros.node import Diagnosis, run_node
 from robot.types import Array
 from sim.randomization import Randomizer
 from sim.renderer import SceneRenderer
@@ -81,8 +83,8 @@ class SceneDomain:
         return True
 
 
-class CameraNode(RobotNode[SimCameraParameters]):
-    """Draws in a thread of its own, which also owns the drawing context."""
+class CameraNode(ManagedNode[SimCameraParameters]):
+    """Draws in a thread of its own, which also owns the drawing context; it is open once that context is there."""
 
     def __init__(self) -> None:
         super().__init__("camera", SimCameraParameters)
@@ -93,8 +95,24 @@ class CameraNode(RobotNode[SimCameraParameters]):
         self._domain: Mapping[str, Any] = {}
         self._publisher = CameraPublisher(self, self.camera)
         self.subscribe(topics.SIM_DOMAIN, self._on_domain)
+        self._has_context = threading.Event()
         self.subscribe(topics.SIM_STATE, self._on_state)
-        self.start_thread("draw", self._draw)
+
+    def configure(self) -> None:
+        self._has_context.clear()
+        self.start_loop("draw", self._draw)
+        self.run_apart(self._await_context)
+
+    def _await_context(self) -> None:
+        while not self._has_context.wait(0.05):
+            if not self.is_running:
+                raise DeviceNotFound(f"camera {self.camera.name}: nothing to draw with: {self.failure}")
+
+    def activate(self) -> None:
+        self.announce()
+
+    def cleanup(self) -> None:
+        self.end_loop()
 
     def _on_domain(self, message: Any) -> None:
         self._domain = from_json(message)
@@ -108,8 +126,12 @@ class CameraNode(RobotNode[SimCameraParameters]):
         noise = SensorNoise(camera.height, camera.width, self.parameters.noise, self.parameters.seed)
         publisher, newest_ns = self._publisher, 0
         keeper = RateKeeper(camera.rate_hz)
-        while not self.stopping.is_set():
-            publisher.expected += 1 + keeper.wait()
+        self._has_context.set()
+        while self.is_running:
+            due = 1 + keeper.wait()
+            if not self.is_active:
+                continue
+            publisher.expected += due
             state = self._state
             if state is None or state.time_ns <= newest_ns or not domain.enter(state.domain, self._domain):
                 continue
@@ -124,7 +146,7 @@ class CameraNode(RobotNode[SimCameraParameters]):
     def _is_frozen(self) -> bool:
         return 0 < self.parameters.freeze_after <= self._publisher.frames
 
-    def diagnose(self) -> Diagnosis:
+    def diagnose_device(self) -> Diagnosis:
         return self._publisher.diagnose()
 
 

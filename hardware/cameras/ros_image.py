@@ -85,9 +85,13 @@ class TopicCamera(DeviceLife):
             return None
         return Intrinsics(given.fx, given.fy, given.cx, given.cy)
 
+    def listen(self) -> None:
+        """Take pictures from now on, without waiting for the first: who sends them may be started after this."""
+        super().connect()
+
     def connect(self) -> None:
         """Wait for the first picture; somebody else must be listening to the topic by then."""
-        super().connect()
+        self.listen()
         deadline_s = time.monotonic() + CONNECT_S
         while self._frame is None:
             if time.monotonic() > deadline_s:

@@ -3,6 +3,9 @@
 The last filter, the watchdogs and the e-stop latch live with the servo, in this process or in one of its own that ends
 with it: no other process's death or restart clears a latch, and a node starts latched. What moves the arm is
 `robot.arm_control`.
+
+It is a managed node. Configured, it reads and publishes where the arm is, latched; only while it is active may
+`safety/reset` release it. Deactivating latches again, so that activating alone moves nothing.
 """
 
 import contextlib
@@ -14,8 +17,10 @@ from typing import Any
 
 from robot.arm_control import ArmStatus
 from robot.arm_servo import ArmServo
+from robot.errors import DeviceDisconnected
 from robot.plan import FUTURE_S
 from robot.ros import topics
+from robot.ros.managed import ManagedNode
 from robot.ros.messages import (
     MessageRefused,
     frame_id,
@@ -24,7 +29,7 @@ from robot.ros.messages import (
     to_joint_state,
     to_string,
 )
-from robot.ros.node import Diagnosis, Level, P, RobotNode
+from robot.ros.node import Diagnosis, Level, P
 from robot.servo import ServoLimits
 from robot.specs import StationSpec
 from robot.types import NS_PER_S
@@ -32,17 +37,19 @@ from robot.types import NS_PER_S
 APPLIED_RATE_HZ = 100.0
 STATE_REPEAT_S = 0.5
 UNSENT_KEPT = 256  # half a second of messages
+DEACTIVATED = "the arm's node was deactivated"
+NOT_ACTIVE = "the arm's node is not active yet, or no more: it has to be brought up first, see /diagnostics of health"
 GIL_SWITCH_S = 0.0005  # Python's own 5 ms is a whole servo period
 
 
-class ArmNode(RobotNode[P]):
+class ArmNode(ManagedNode[P]):
     """One arm behind its topics. `make_servo` gives the servo of the station's arm, not yet connected."""
 
     def __init__(self, parameters: type[P], make_servo: Callable[[StationSpec, P], ArmServo]) -> None:
         super().__init__("arm", parameters)
         sys.setswitchinterval(GIL_SWITCH_S)
         self.servo = make_servo(self.station, self.parameters)
-        self.servo.connect()
+        self._estop = False
         self.episode: str | None = None  # of the last scene reset: commands of any other are not followed
         self._stamp_ns = 0  # of the newest command taken
         self._unsent: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
@@ -54,15 +61,37 @@ class ArmNode(RobotNode[P]):
         self._last: ArmStatus | None = None
         self._applied_every = max(1, round(self.station.state_rate_hz / APPLIED_RATE_HZ))
         self.subscribe(topics.COMMAND, self._on_command)
-        self.subscribe(topics.ESTOP, lambda message: self.servo.set_estop(message.data))
+        self.subscribe(topics.ESTOP, lambda message: self._set_estop(message.data))
         self.provide(topics.SAFETY_STOP, self._stop)
         self.provide(topics.SAFETY_RESET, self._reset)
         self.start_thread("send", self._send_all)
 
-    def run_servo(self) -> None:
-        """Step the arm at its rate until the node stops; runs in the thread that owns the device."""
+    def configure(self) -> None:
+        """Open the arm, learn what it is, and read it from now on; nothing moves."""
+        self.run_apart(self.servo.connect)
+        self.servo.set_estop(self._estop)
+        for line in self.servo.mismatches:
+            self.get_logger().error(f"the arm will not move: {line}")
+        self.start_loop("servo", self.servo_loop)
+
+    def activate(self) -> None:
+        """Let `safety/reset` release the arm, and be counted as there."""
+        self.announce()
+
+    def deactivate(self) -> None:
+        """Come to a controlled stop, latched."""
+        is_met, text = self.servo.stop(DEACTIVATED)
+        if not is_met:
+            raise DeviceDisconnected(text)
+
+    def cleanup(self) -> None:
+        self.end_loop()
+        self.servo.close()
+
+    def servo_loop(self) -> None:
+        """Step the arm at its rate until the node stops or lets go of it."""
         n = 0
-        while not self.stopping.is_set():
+        while self.is_running:
             if not self.servo.wait():
                 continue
             self.before_step()
@@ -95,11 +124,7 @@ class ArmNode(RobotNode[P]):
         """Return a time of the monotonic clock as ROS time."""
         return time_ns + time.time_ns() - time.monotonic_ns()
 
-    def close(self) -> None:
-        super().close()
-        self.servo.close()
-
-    def diagnose(self) -> Diagnosis:
+    def diagnose_device(self) -> Diagnosis:
         report, state = self.servo.report(), self._said
         timing = report.timing
         values: dict[str, object] = {
@@ -121,7 +146,14 @@ class ArmNode(RobotNode[P]):
         level = Level.OK if state in ("ok", "holding") else Level.WARN
         return Diagnosis(level, f"{state}: {report.reason}" if report.reason else state, values)
 
+    def _set_estop(self, pressed: bool) -> None:
+        self._estop = pressed
+        if self.is_configured:
+            self.servo.set_estop(pressed)
+
     def _on_command(self, message: Any) -> None:
+        if not self.is_active:
+            return
         command = from_command(message, self.station.joint_names)
         if self.episode is not None and read_frame_id(message.header.frame_id).get("episode") != self.episode:
             return  # of before a scene reset, or of an arbiter that has not seen it yet
@@ -134,12 +166,14 @@ class ArmNode(RobotNode[P]):
         self.servo.follow(command)
 
     def _stop(self) -> tuple[bool, str]:
+        if not self.is_configured:
+            return False, f"{NOT_ACTIVE}; nothing moves"
         return self.servo.stop("safety/stop was called")
 
     def _reset(self) -> tuple[bool, str]:
-        done, text = self.servo.reset()
+        is_met, text = self.servo.reset() if self.is_active else (False, NOT_ACTIVE)
         self.get_logger().info(f"safety/reset: {text}")
-        return done, text
+        return is_met, text
 
     def _publish(self, status: ArmStatus, n: int) -> None:
         names, reading = self.station.joint_names, status.reading

@@ -22,6 +22,7 @@ SEES_IMAGES = (
     *("sim.camera_node", "hardware.camera_node", "robot.operator.page_node", "robot.ros.recorder_node"),
     *("policies.policy_node", "robot.ros.graph_probe_node", "robot.ros.bag_node"),
 )
+CAMERAS, ARMS = ("sim.camera_node", "hardware.camera_node"), ("sim.arm_node", "hardware.arm_node")  # managed nodes
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Fast DDS 2 and 3
 DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 OPERATORS = ("scripted", "page", "device", "none")
@@ -233,8 +234,11 @@ def _page(options: GraphOptions) -> NodeSpec:
 
 
 def _health(options: GraphOptions, nodes: list[NodeSpec], *, auto_reset: bool) -> NodeSpec:
+    """Watches the required nodes, and brings up those with a device: the cameras, then the arm."""
     required = ",".join(node.name for node in nodes if node.required)
-    return _spec(options, "robot.ros.health_node", "health", required=required, auto_reset=auto_reset)
+    managed = ",".join(node.name for modules in (CAMERAS, ARMS) for node in nodes if node.module in modules)
+    given = {"required": required, "managed": managed, "auto_reset": auto_reset}
+    return _spec(options, "robot.ros.health_node", "health", **given)
 
 
 def environment(base: Mapping[str, str], domain_id: int | None = None) -> dict[str, str]:

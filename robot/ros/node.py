@@ -91,10 +91,12 @@ class RobotNode(Node, Generic[P]):
         station = load_station(self.parameters.station)
         rate_hz = self.parameters.control_rate_hz
         self.station: StationSpec = station.with_rate(rate_hz) if rate_hz > 0 else station
-        self.stopping = threading.Event()
+        self.stopping = threading.Event()  # set by this node itself
+        self.told_to_stop = threading.Event()  # set by a signal
         self.failure: BaseException | None = None
         self.refused: Counter[str] = Counter()  # messages that could not be used, by kind
         self._threads: list[threading.Thread] = []
+        self._progress_s = time.monotonic()
         self._diagnostics = self.publisher(topics.DIAGNOSTICS)
         self.create_timer(1.0, self._publish_diagnosis)
         if self.parameters.vital:
@@ -174,7 +176,7 @@ class RobotNode(Node, Generic[P]):
     def trigger_request(self) -> Any:
         return message_type(topics.TRIGGER).Request()
 
-    def start_thread(self, name: str, loop: Callable[[], None]) -> None:
+    def start_thread(self, name: str, loop: Callable[[], None]) -> threading.Thread:
         """Run a loop that returns once `stopping` is set; an exception in it ends the whole node."""
 
         def guarded() -> None:
@@ -187,6 +189,19 @@ class RobotNode(Node, Generic[P]):
         thread = threading.Thread(target=guarded, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+        return thread
+
+    def note_progress(self) -> None:
+        """Note that the executor's thread goes on; the node ends, with a RobotError, where it stood still too long."""
+        begun_s, self._progress_s = self._progress_s, time.monotonic()
+        stood_s = self._progress_s - begun_s
+        if stood_s > FROZEN_S:
+            self.stopping.set()
+            self.failure = RobotError(
+                f"stood still for {stood_s:.0f} s; after {FROZEN_S:g} s the other nodes may have forgotten this one "
+                "for good: start the graph again"
+            )
+            raise self.failure
 
     def diagnose(self) -> Diagnosis:
         """Return the node's state for /diagnostics; called once a second."""
@@ -279,6 +294,7 @@ def run_node(make: Callable[[], RobotNode[Any]], args: Iterable[str] | None = No
     node: RobotNode[Any] | None = None
     try:
         node = make()
+        node.told_to_stop = stopping
         _spin(node, stopping)
         if node.failure is not None:
             raise node.failure
@@ -302,15 +318,10 @@ def _spin(node: RobotNode[Any], stopping: threading.Event) -> None:
     parent = int(os.environ.get(PARENT, "0"))
     executor = NodeExecutor(node)
     with contextlib.suppress(KeyboardInterrupt):
-        alive_s = time.monotonic()
+        node._progress_s = time.monotonic()
         while node.context.ok() and not (stopping.is_set() or node.stopping.is_set()):
             executor.spin_once(0.1)
-            begun_s, alive_s = alive_s, time.monotonic()
-            if alive_s - begun_s > FROZEN_S:
-                raise RobotError(
-                    f"stood still for {alive_s - begun_s:.0f} s; after {FROZEN_S:g} s the other nodes may have "
-                    "forgotten this one for good: start the graph again"
-                )
+            node.note_progress()
             if parent and os.getppid() != parent:
                 node.get_logger().error("the launcher is gone: stopping")
                 break

@@ -77,13 +77,21 @@ def running_graph(
 def _wait_ready(graph: RunningGraph, nodes: Sequence[NodeSpec], ready_s: float, stopping: threading.Event) -> None:
     spaces = {node.name: f"/{node.namespace.strip('/')}".rstrip("/") for node in nodes}
     wanted = {f"{spaces[node.name]}/{node.name}" for node in nodes}
-    releases = any(node.parameters.get("auto_reset") for node in nodes)
+    health = next((node for node in nodes if node.name == "health"), None)
+    releases = health is not None and bool(health.parameters.get("auto_reset"))
     client = graph.client
+
+    def is_brought_up() -> bool:
+        """Say whether every device is at work, or one of them is waited for, which may take as long as it likes."""
+        said = client.status("health")
+        return health is None or (
+            said is not None and (not said.values["not_up"] or bool(said.values["not_up_reason"]))
+        )
 
     def is_ready() -> bool:
         graph.check()
         found = {f"{space.rstrip('/')}/{name}" for name, space in client.node.get_node_names_and_namespaces()}
-        is_released = not releases or client.safety not in ("", "latched", "stopped")
+        is_released = client.safety not in ("", "latched", "stopped") if releases else is_brought_up()
         return stopping.is_set() or (is_released and wanted <= found)
 
     client.wait(is_ready, ready_s, "all nodes discovered and the arm released")

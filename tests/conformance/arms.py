@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hardware.arm_drivers import ArmStandIn, make_arm, open_stand_in, stand_in_names
+from hardware.stand_ins.servo_arms import dynamixel
 from robot.devices import Arm, FakeArm
 from robot.specs import StationSpec, load_station
 from robot.types import Array
@@ -17,15 +18,16 @@ from sim.task import make_task
 from sim.world import SimWorld
 
 INSIDE = ("fake", "simulated")  # this process: no SDK, nothing to unplug
+MORE = {"koch": lambda: dynamixel("koch")}  # other arms of a driver that has a stand-in
 
 
 def arm_names() -> list[str]:
-    return [*stand_in_names(), *INSIDE]
+    return [*stand_in_names(), *MORE, *INSIDE]
 
 
 @dataclass
 class Rig:
-    """One arm under test and what makes it fail. `make(station)` gives another one of the same arm."""
+    """One arm under test, by its driver, and what makes it fail. `make(station)` gives another one of the same arm."""
 
     name: str
     station: StationSpec
@@ -89,9 +91,9 @@ def open_rig(name: str) -> Iterator[Rig]:
         simulated = SimulatedArm(world)
         yield Rig(name, station, simulated, SimulatedStandIn(simulated))
     else:
-        with open_stand_in(name) as stand_in:
+        with MORE[name]() if name in MORE else open_stand_in(name) as stand_in:
             found: ArmStandIn = stand_in
-            yield Rig(name, found.station, make_arm(found.station), found)
+            yield Rig(found.station.arm.driver, found.station, make_arm(found.station), found)
 
 
 def still(position: Array) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
-from hardware.stand_ins.servo_arms import feetech
+from hardware.stand_ins.servo_arms import dynamixel, feetech
 from robot.devices import DeviceState, FakeOperator, OperatorDevice
 from robot.errors import DeviceDisconnected, DeviceNotFound, MissingDependency, RobotError
 from robot.operator_devices import GROUP, make_operator_device
@@ -67,10 +67,18 @@ def servo_bus(folder: Path) -> Iterator[Options]:
         yield leader_at(stand_in.station.arm.address, folder)
 
 
-def leader_at(address: str, folder: Path) -> Options:
+def leader_at(address: str, folder: Path, like: str = "so101") -> Options:
     path = folder / "leader.yaml"
-    path.write_text(yaml.safe_dump({"like": "so101", "name": "leader", "arm": {"address": address}}))
+    path.write_text(yaml.safe_dump({"like": like, "name": "leader", "arm": {"address": address}}))
     return {"station": str(path)}
+
+
+@contextmanager
+def gello_bus(folder: Path) -> Iterator[Options]:
+    """Yield the options of a GELLO that nobody holds."""
+    pytest.importorskip("dynamixel_sdk", reason="pip install '.[dynamixel]'")
+    with dynamixel("gello") as stand_in:
+        yield leader_at(stand_in.station.arm.address, folder, "gello")
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,8 @@ class Plug:
 
     there: Callable[[Path], AbstractContextManager[Options]] = lambda _: nullcontext({})
     gone: Callable[[Path], Options] = lambda _: {}
+    device: str = ""  # where another one of the same driver stands for it
+    follower: str = STATION.name
 
 
 def no_file(folder: Path) -> Options:
@@ -90,10 +100,11 @@ PLUGS = {
     "gamepad": Plug(pipe, no_file),
     "keyboard": Plug(terminal, no_file),
     "leader": Plug(servo_bus, lambda folder: leader_at(str(folder / "nothing"), folder)),
+    "gello": Plug(gello_bus, device="leader", follower="fr3_sim"),
 }
 
 
-@pytest.fixture(params=["fake", *names(GROUP)], scope="module")
+@pytest.fixture(params=["fake", *names(GROUP), "gello"], scope="module")
 def plugged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Options]]:
     """A device that is plugged in, and its options."""
     with PLUGS.get(request.param, Plug()).there(tmp_path_factory.mktemp(request.param)) as options:
@@ -104,7 +115,9 @@ def plugged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def device(plugged: tuple[str, Options]) -> Iterator[OperatorDevice]:
     """The device, not connected."""
     name, options = plugged
-    made = FakeOperator(PACKETS) if name == "fake" else make_operator_device(name, STATION, options)
+    plug = PLUGS.get(name, Plug())
+    follower = load_station(plug.follower)
+    made = FakeOperator(PACKETS) if name == "fake" else make_operator_device(plug.device or name, follower, options)
     yield made
     made.close()
 

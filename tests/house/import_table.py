@@ -11,7 +11,8 @@ from tests.house.sources import ROOT
 
 OURS = {"robot", "hardware", "policies", "world_models", "sim"}
 CORE = {"numpy", "scipy", "gymnasium", "zarr", "yaml", "tyro", "rich", "cv2", "PIL", "numcodecs"}
-MESSAGES = {f"{name}_msgs" for name in ("std", "geometry", "sensor", "trajectory", "diagnostic", "rosgraph", "control")}
+KINDS = ("std", "geometry", "sensor", "trajectory", "diagnostic", "lifecycle", "rosgraph", "control")
+MESSAGES = {f"{name}_msgs" for name in KINDS}
 ROS = {"rclpy", "std_srvs", "builtin_interfaces", "rcl_interfaces", "tf2_ros", "ament_index_python"} | MESSAGES
 BAGS = {"rosbag2_py", "rosbags", "mcap", "mcap_ros2"}
 WEB = {"starlette", "uvicorn", "websockets"}

@@ -173,7 +173,8 @@ def test_a_real_arm_stands_before_and_after_ctrl_c(tmp_path: Path) -> None:
         before = robot.state()["position"]
         with launched(tmp_path / "log", "launch/hardware.launch.py", f"station:={cell}", "operator:=none") as running:
             running.wait_for("process started with pid", count=4)  # arm, arbiter, episode, health
-            time.sleep(5.0)
+            running.wait_for("arm is active")
+            time.sleep(2.0)
             assert "safety/reset" not in running.text, "nobody but a person releases it"
             assert running.ctrl_c() == 0, running.text
             assert running.text.count("process has finished cleanly") == 4, running.text

@@ -116,3 +116,21 @@ def test_a_capture_process_that_hangs_is_told_and_replaced(graph: tuple[RunningG
     client.wait(lambda: max(frames) > stopped_s + 1.0, 30.0, "pictures from a new process")
     client.wait(lambda: client.status("uvc").values["process_restarts"] == "1", 5.0, "the count of restarts")
     assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_camera_that_was_started_again_is_brought_up_again(graph: tuple[RunningGraph, Path]) -> None:
+    running = graph[0]
+    client = running.client
+    frames: list[float] = []
+    client.subscribe(topics.COLOR_IMAGE.of("realsense"), lambda _: frames.append(time.monotonic()))
+    client.wait(lambda: frames, 10.0, "frames")
+    running.processes["realsense"].send(signal.SIGKILL)
+    killed_s = time.monotonic()
+
+    def is_back() -> bool:
+        running.check()  # what `tandem up` does all the time
+        return max(frames) > killed_s + 1.0
+
+    client.wait(is_back, 30.0, "frames of the new process")
+    client.wait(lambda: client.status("health").values["not_up"] == "", 5.0, "health to know")
+    assert client.status("arm").values["lifecycle"] == "active"

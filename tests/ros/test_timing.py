@@ -215,8 +215,10 @@ def test_a_killed_arm_process_comes_up_latched_and_the_latch_survives_the_others
     graph.send("arm", signal.SIGKILL)
     graph.wait(lambda: graph.graph.processes["arm"].exit_code() is not None, 2.0, "a dead arm process")
     graph.states.clear()
+    graph.health.pop("/arm", None)
     graph.graph.processes.restart("arm")
     graph.wait(lambda: graph.safety == "latched", 15.0, "a latched arm")
+    graph.wait(lambda: graph.health.get("/arm", (0.0, {}))[1].get("lifecycle") == "active", 10.0, "it brought up again")
     for node in ("arbiter", "policy", "health"):
         graph.send(node, signal.SIGKILL)
         graph.wait(lambda n=node: graph.graph.processes[n].exit_code() is not None, 2.0, "its end")

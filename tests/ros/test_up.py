@@ -103,6 +103,8 @@ def test_ctrl_c_twice_is_one_clean_stop() -> None:
     with up() as running:
         children = running.children()
         assert {"sim.arm_node", "sim.camera_node", "robot.ros.arbiter_node"} <= set(children)
+        steps = [line.rpartition(": ")[2].strip() for line in running.lines if line.startswith("[health]")]
+        assert steps == ["scene is open", "arm is open", "scene is active", "arm is active"]
         running.popen.send_signal(signal.SIGINT)
         for pid in children.values():
             os.kill(pid, signal.SIGINT)  # as a terminal and a launcher both do
