@@ -9,11 +9,13 @@ The method box, as it is run here, per tick:
 
 The reward is the world's success, or a person's mark. With `reward` classifier it is the word of a classifier trained
 on how the demonstrations end, inside the box of their ends, and what the world says of success counts nothing.
-Where the last action is not called `gripper` there is no gripper critic.
+Where the last action is not called `gripper` there is no gripper critic. With `places`, these fields are seen from
+where the tcp was when the episode began, and actions are ways from where it is: the world must be commanded by places.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +35,7 @@ from policies.run import Run
 from policies.takeovers.believed_control import BeliefConfig, BelievedControl, believe_demonstrations
 from policies.takeovers.gripper import GripperCritic, decisions_of, grasp_penalties
 from policies.takeovers.gripper_policy import GripperActorConfig, GripperActorPolicy
+from policies.takeovers.relative import RelativeControl, RelativeFrames
 from policies.takeovers.rewards import TaskReward
 from policies.takeovers.source import TakeoverSource, Uses
 from policies.training import LoopState
@@ -57,6 +60,7 @@ class HILSERLConfig(OnlineConfig, SACLearnerConfig):
     grasp_penalty: float = -0.02
     gripper_hidden: tuple[int, ...] = (256, 256)
     reward: str = "world"  # or classifier
+    places: tuple[str, ...] = ()  # fields of places in relative frames, tcp_position among them; (): the world's frame
     believed_ticks: int = 2  # in a row, until the classifier pays; 1 where the world itself ends at success
 
     def __post_init__(self) -> None:
@@ -116,7 +120,11 @@ class HILSERLSource(TakeoverSource):
 
     def __init__(self, env: Env, demonstrations: Demonstrations, config: HILSERLConfig, *, seed: int) -> None:
         rows = config.batch_size * config.utd_ratio
-        super().__init__(env, demonstrations, config, Uses(TaskReward(), demonstrates=True), rows=rows, seed=seed)
+        frames = RelativeFrames(config.places) if config.places else None
+        demonstrations = demonstrations if frames is None else frames.demonstrations(demonstrations)
+        through = None if frames is None else partial(RelativeControl, frames=frames)
+        uses = Uses(TaskReward(), demonstrates=True, through=through)
+        super().__init__(env, demonstrations, config, uses, rows=rows, seed=seed)
         self._penalty = config.grasp_penalty
         limits = self.collector.limits
         if config.reward == "classifier":
@@ -227,9 +235,8 @@ def finetune(
     source.act = lambda: learner.act(source.state_now(), source.gripper_command)
     collector = source.collector
     hidden = config.gripper_hidden if has_gripper else ()
-    acting = GripperActorConfig(
-        config.actor_hidden, config.actor_layer_norm, config.activation, hidden, source.first_command
-    )
+    networks = (config.actor_hidden, config.actor_layer_norm, config.activation, hidden)
+    acting = GripperActorConfig(*networks, source.first_command, config.places)
     spec = actor_spec(env, collector.shapes, 1)
     policy = GripperActorPolicy("hil_serl", spec, learner.networks(), collector.states, collector.limits, acting)
     return train_recipe("hil_serl", source, learner, policy, run, evaluate=evaluate, stop_after=stop_after)

@@ -54,6 +54,7 @@ class RLIFConfig(OnlineConfig, SACLearnerConfig):
     task_reward: float = 0.0  # weight of the world's own reward
     learns_unjudged: bool = True  # from a person's ticks and prior data too
     explore_std: float = 0.0  # noise on the mean action; 0: the actor's own samples
+    human_budget: int = 0  # ticks of a person after which learning ends: alone, nothing is judged; 0: no limit
 
     def __post_init__(self) -> None:
         OnlineConfig.__post_init__(self)
@@ -127,7 +128,8 @@ def finetune(
     """Run the recipe; continues where `run` holds a training state. Leaves the policy at `run.policy_path`."""
     reward = InterventionReward(config.blame, config.task_reward)
     keeps = goes_to_replay if config.learns_unjudged else is_judged
-    uses = Uses(reward, keeps=keeps, prior="replay" if config.learns_unjudged else "nowhere")
+    prior = "replay" if config.learns_unjudged else "nowhere"
+    uses = Uses(reward, prior, keeps, human_budget=config.human_budget)
     rows = config.batch_size * config.utd_ratio
     source = TakeoverSource(env, demonstrations, config, uses, rows=rows, seed=seed)
     learner = InterventionLearner(*source.sizes, config, seed=seed)

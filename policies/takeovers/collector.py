@@ -14,7 +14,7 @@ from policies.replay import Step, Transition
 from policies.starts import start_seed
 from policies.takeovers.labels import goes_to_replay
 from policies.takeovers.rewards import Reward, TaskReward
-from policies.takeovers.shared_control import make_control, person_of
+from policies.takeovers.shared_control import SharedControl, make_control, person_of
 from policies.takeovers.ticks import Ticks
 from robot.errors import ConfigError
 from robot.record import TickRecord
@@ -26,6 +26,8 @@ class TakeoverCollector(DecisionCollector):
 
     A tick becomes a transition when the ticks its `reward` depends on are known, at the latest with the episode's end.
     `is_demonstrated` says of each transition of the last step whether it begins with a tick that HIL-SERL copies.
+    `finished` has the rewards that were learned from, 0 in ticks that were not kept, whoever drove them. The world is
+    seen and acted in `through` a control around its own, where one is given.
     """
 
     def __init__(
@@ -36,10 +38,13 @@ class TakeoverCollector(DecisionCollector):
         limits: ActionLimits,
         decisions: Decisions,
         seed: int,
+        *,
+        through: Callable[[SharedControl], SharedControl] | None = None,
     ) -> None:
         if decisions.steps != 1:
             raise ConfigError(f"a person may take over at every tick: decision_steps is {decisions.steps}, allowed: 1")
-        self.control, self.person = make_control(env), person_of(env)
+        control = make_control(env)
+        self.control, self.person = control if through is None else through(control), person_of(env)
         self.reward: Reward = TaskReward()
         self.keeps: Callable[[Ticks], np.ndarray] = goes_to_replay
         self.takeovers = 0
@@ -49,8 +54,9 @@ class TakeoverCollector(DecisionCollector):
     def _begin(self) -> None:
         self._session_ticks = self.person.session_ticks
         observation = self.control.reset(start_seed("training", self.seed, self.episodes))
-        self._seen, self._commands = [flatten(observation, self.shapes)], []
+        self._seen, self._commands, self._executed = [flatten(observation, self.shapes)], [], []
         self._records: list[TickRecord] = []
+        self._rewards: list[float] = []
         self._valued = 0  # ticks of this episode that are transitions already
         self._drivers: deque[bool] = deque()
 
@@ -63,7 +69,9 @@ class TakeoverCollector(DecisionCollector):
         self.person.driven_ticks += record.owner is Owner.HUMAN
         self.takeovers += bool(Ticks.of(self._records[-2:]).begins_intervention[-1])
         self.is_demonstrated = [self._drivers.popleft() for _ in found]
+        self.finished = None
         if record.terminated or record.truncated:
+            self.finished = self._trajectory(record.terminated, record.truncated)
             self.episodes += 1
             self.successes += bool(record.reward_task > 0)
             self._begin()
@@ -72,6 +80,7 @@ class TakeoverCollector(DecisionCollector):
     def _tick(self, command: np.ndarray) -> list[Transition]:
         observation, record = self.control.step(command)
         self._commands.append(command)
+        self._executed.append(record.executed_action)
         self._records.append(record)
         self._seen.append(flatten(observation, self.shapes))
         is_over = record.terminated or record.truncated
@@ -86,10 +95,12 @@ class TakeoverCollector(DecisionCollector):
         """Value one tick and return the transitions that it completes."""
         record = self._records[index]
         if not self.keeps(Ticks.of([record]))[0]:
+            self._rewards.append(0.0)
             return self.window.cut()
         first = max(index - self.reward.ticks_around, 0)
         around = Ticks.of(self._records[first : index + self.reward.ticks_around + 1])
-        value = self.decisions.reward([self.reward(record, around, index - first)])
+        self._rewards.append(self.reward(record, around, index - first))
+        value = self.decisions.reward(self._rewards[-1:])
         action = self.limits.normalize(self.stored_action(record)).clip(-1.0, 1.0)
         step = Step(self.states.normalize(self._seen[index]), NOTHING, action, value)
         self._drivers.append(record.owner is Owner.HUMAN and record.segment is not Segment.RECOVERY)

@@ -13,7 +13,9 @@ from policies.learners.squashed_gaussian import SquashedGaussian
 from policies.network import mlp
 from policies.normalization import ActionLimits, StateNormalizer
 from policies.observations import flatten, state_size
+from policies.takeovers.relative import TCP, RelativeFrames
 from robot.policy import ActionChunk, PolicySpec
+from robot.types import Array
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class GripperActorConfig(ActorConfig):
 
     gripper_hidden: tuple[int, ...] = ()
     first_command: float = 0.0  # of the gripper, until it is decided about
+    places: tuple[str, ...] = ()  # fields seen in relative frames; none: the world's own frame
 
 
 class GripperActorPolicy:
@@ -38,15 +41,18 @@ class GripperActorPolicy:
     ) -> None:
         self.kind, self.spec, self.networks = kind, spec, networks
         self.states, self.limits, self.config = states, limits, config
+        self._frames = RelativeFrames(config.places) if config.places else None
         self.reset()
 
     def reset(self) -> None:
-        """Begin an episode: the gripper is as the demonstrations began."""
+        """Begin an episode: the gripper is as the demonstrations began, places are seen from where the tcp is next."""
         self._gripper = self.config.first_command
+        self._start: Array | None = None
 
     @torch.inference_mode()
     def act(self, observation: Mapping[str, np.ndarray]) -> ActionChunk:
-        state = torch.from_numpy(self.states.normalize(flatten(observation, self.spec.observation_shapes)))[None]
+        seen = self._seen(observation)
+        state = torch.from_numpy(self.states.normalize(flatten(seen, self.spec.observation_shapes)))[None]
         actor = self.networks["actor"]
         assert isinstance(actor, SquashedGaussian)
         action = actor.mode(state)[0].numpy().astype(np.float64)
@@ -54,7 +60,16 @@ class GripperActorPolicy:
             decision = int(self.networks["gripper"](state).argmax()) - 1
             self._gripper = float(decision) if decision else self._gripper
             action = np.append(action, self._gripper)
-        return ActionChunk(self.limits.denormalize(action)[None], 1.0 / self.spec.rate_hz)
+        action = self.limits.denormalize(action)
+        if self._frames is not None:
+            action = self._frames.to_base(action, observation[TCP])
+        return ActionChunk(action[None], 1.0 / self.spec.rate_hz)
+
+    def _seen(self, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        if self._frames is None:
+            return observation
+        self._start = observation[TCP] if self._start is None else self._start
+        return self._frames.seen(observation, self._start)
 
     def content(self) -> PolicyContent:
         return PolicyContent(
@@ -68,7 +83,11 @@ class GripperActorPolicy:
     @classmethod
     def restore(cls, content: PolicyContent) -> "GripperActorPolicy":
         """Build the policy of a checkpoint from the checkpoint alone."""
-        lists = {name: tuple(content.config[name]) for name in ("hidden", "gripper_hidden")}
+        lists = {
+            name: tuple(content.config[name])
+            for name in ("hidden", "gripper_hidden", "places")
+            if name in content.config
+        }
         config = GripperActorConfig(**{**content.config, **lists})
         state, action = state_size(content.spec.observation_shapes), len(content.spec.action_names)
         networks = make_networks(state, action, config)

@@ -14,6 +14,7 @@ from policies.replay import Replay
 from policies.takeovers.collector import TakeoverCollector
 from policies.takeovers.labels import goes_to_replay
 from policies.takeovers.rewards import Reward
+from policies.takeovers.shared_control import SharedControl
 from policies.takeovers.ticks import Ticks
 
 
@@ -25,6 +26,8 @@ class Uses:
     prior: Literal["beside", "replay", "nowhere"] = "beside"  # the replay; in it, without rewards (RLIF); left out
     keeps: Callable[[Ticks], np.ndarray] = goes_to_replay  # which ticks become transitions
     demonstrates: bool = False  # a person's ticks are copied to the demonstrations (HIL-SERL)
+    human_budget: int = 0  # ticks of a person after which learning ends; 0: no limit
+    through: Callable[[SharedControl], SharedControl] | None = None  # how the learner sees the world, and acts in it
 
 
 class TakeoverSource(OnlineSource):
@@ -59,15 +62,21 @@ class TakeoverSource(OnlineSource):
         beside = demonstrations if uses.prior == "beside" else None
         super().__init__(env, shapes, states, limits, config=config, rows=rows, seed=seed, demonstrations=beside)
         decisions = config.decisions()
-        self.collector = TakeoverCollector(env, shapes, states, limits, decisions, seed)
+        self.collector = TakeoverCollector(env, shapes, states, limits, decisions, seed, through=uses.through)
         self.collector.reward, self.collector.keeps = uses.reward, uses.keeps
-        self._demonstrates = uses.demonstrates
+        self._demonstrates, self._human_budget = uses.demonstrates, uses.human_budget
         if uses.demonstrates:
             self.demos = _widened(self.demos, config.replay_capacity)
         if uses.prior == "replay":
             for trajectory in demonstrations.trajectories:
                 silent = replace(trajectory, rewards=np.zeros(len(trajectory)))
                 store(self.online, decisions.cut(silent, states, limits))
+
+    def next(self) -> Any | None:
+        batch = super().next()
+        if 0 < self._human_budget <= self.collector.person.driven_ticks:
+            self.progress = self.config.env_steps
+        return batch
 
     def step(self) -> int:
         """Make one tick: `explore` in the warm-up, `act` after it, or whatever the person does."""
