@@ -82,6 +82,8 @@ pytest: install browser
 		$(PYTEST) --last-failed --last-failed-no-failures=none $(PYTEST_ARGS); }
 
 gates: install
+	@$(BIN)/python -c 'import ray' 2>/dev/null \
+		|| $(BIN)/python -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[scale]'
 	$(BIN)/python benchmarks/gates.py --budget-min $(BUDGET_MIN)
 
 bench: install

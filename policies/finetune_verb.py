@@ -4,10 +4,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from policies.actors.contract import ActorsConfig
+from policies.actors.learning import WithActors, check_actors
 from policies.checkpoint import load_module, load_policy, module_entries, read_content
 from policies.data.demonstrations import Demonstrations, Env, seeing_env
 from policies.data.sources import DemonstrationOptions, obtain
@@ -59,6 +61,10 @@ class FinetuneConfig(DemonstrationOptions):
     """Episodes for each point of the curve."""
     workers: int = 0
     """Evaluation processes; 0: in this one."""
+    actors: int = 0
+    """Worlds that collect side by side, each in a process of its own, for sac, rlpd and resfit; 0: one world, here."""
+    back_end: Literal["processes", "ray"] = "processes"
+    """Where actors run: on this machine, or on the Ray cluster that RAY_ADDRESS names (else one of this machine)."""
     out: Path | None = None
     """Run folder; None: a new one under runs/."""
     resume: Path | None = None
@@ -71,6 +77,8 @@ class FinetuneConfig(DemonstrationOptions):
                 f"eval_episodes {self.eval_episodes} and curve_episodes {self.curve_episodes} must be >= 1, "
                 f"workers {self.workers} >= 0"
             )
+        if self.actors:
+            check_actors(self.recipe, self.actors)
 
 
 def run(config: FinetuneConfig) -> dict[str, Any]:
@@ -97,7 +105,7 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
         before = None if base_path is None else evaluator.evaluate(base_path, evaluation_starts(config.eval_episodes))
         print(f"base: {'none' if before is None else before.success}")
         env = watched(seeing_env(_world(config), sight["images"], sight["image_size"]), config, recipe)
-        state = recipe.finetune(
+        state = finetuner(config, recipe)(
             env,
             None if base_path is None else load_policy(base_path),
             demonstrations,
@@ -135,6 +143,13 @@ def run(config: FinetuneConfig) -> dict[str, Any]:
     return result
 
 
+def finetuner(config: FinetuneConfig, recipe: Any) -> Any:
+    """Return what learns: the recipe's `finetune`, or the same with actors."""
+    if not config.actors:
+        return recipe.finetune
+    return WithActors(config.recipe, _world(config), ActorsConfig(config.actors, config.back_end)).finetune
+
+
 def watched(env: Env, config: FinetuneConfig, recipe: Any) -> Env:
     """Return the world with somebody who looks on, where the recipe learns from takeovers."""
     if not getattr(recipe, "NEEDS_PERSON", False):
@@ -149,7 +164,7 @@ def _world(config: FinetuneConfig) -> str:
 
 def _where(config: FinetuneConfig, policy: Path, after: Evaluation) -> dict[str, Any]:
     """Return where it learned; from imagination also what the policy achieves there: what it exploits is a gap."""
-    told: dict[str, Any] = {"env": config.env, "world": config.world}
+    told: dict[str, Any] = {"env": config.env, "world": config.world, "actors": config.actors}
     if config.world != "imagined":
         return told
     with Evaluator(_world(config)) as evaluator:

@@ -31,6 +31,7 @@ TABLE: dict[str, set[str]] = {
     "sim/suites": CORE | {"robot", "sim", "mujoco", "mink", "metaworld", "gymnasium_robotics", "robosuite"},
     "policies": CORE | {"robot", "policies"} | TORCH,
     "policies/bench_learner": CORE | {"robot", "policies", "stable_baselines3"} | TORCH,  # the peer it measures
+    "policies/actors/ray_workers": CORE | {"robot", "policies", "ray"} | TORCH,
     "policies/base/lerobot": CORE | {"robot", "policies", "lerobot"} | TORCH,
     "policies/data": CORE | {"robot", "policies", "lerobot", "h5py", "av"} | TORCH,
     "world_models": CORE | {"robot", "policies", "world_models"} | TORCH,

@@ -59,7 +59,9 @@ def test_a_second_run_installs_nothing_until_a_version_changes(checkout: Path) -
 def test_quick_and_budget_are_passed_on(checkout: Path) -> None:
     assert plan(checkout, "demo", "QUICK=1").rstrip().endswith("tandem demo --quick")
     assert plan(checkout, "demo").rstrip().endswith("tandem demo")
-    assert "gates.py --budget-min 7" in plan(checkout, "gates", "BUDGET_MIN=7")
+    gates = plan(checkout, "gates", "BUDGET_MIN=7")
+    assert "gates.py --budget-min 7" in gates
+    assert "-c constraints/core.txt -e '.[scale]'" in gates, "one of them runs on Ray"
 
 
 def test_no_fitting_python_is_one_clear_line(checkout: Path) -> None:
