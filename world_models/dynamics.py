@@ -8,6 +8,7 @@ once for all steps of a sampler. The network predicts the clean frame as a chang
 "nothing moves".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -109,6 +110,8 @@ class Block(nn.Module):
 class Dynamics(nn.Module):
     """Frames are latents (B, F, V, C, H, W); places 0 the anchor, 1..m the memory, then the new frames."""
 
+    blocks: Sequence[Block]
+
     def __init__(self, config: VideoModelConfig, views: int, action_dim: int) -> None:
         super().__init__()
         self.config = config
@@ -122,12 +125,13 @@ class Dynamics(nn.Module):
         self.absent = nn.Parameter(0.02 * torch.randn(width))
         self.null = nn.Parameter(0.02 * torch.randn(width))
         inputs = action_dim * (2 if config.with_command else 1) * (1 + config.code_bins)
-        self.action = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
+        reader = nn.Linear(inputs, width)
+        nn.init.normal_(reader.weight, std=CODE)  # few entries of a code are not 0
+        self.action = nn.Sequential(reader, nn.SiLU(), nn.Linear(width, width))
         self.level = nn.Sequential(SinusoidalTime(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, PARTS * width))
-        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.blocks))  # type: ignore[assignment]
         self.last_norm = nn.LayerNorm(width)
-        nn.init.normal_(self.action[0].weight, std=CODE)  # a code has few entries: by its width it would say nothing
         nn.init.zeros_(self.tokens_out.weight)
         nn.init.zeros_(self.tokens_out.bias)
         nn.init.trunc_normal_(self.modulation[1].weight, std=0.02)  # pyright: ignore[reportArgumentType]
