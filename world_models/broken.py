@@ -63,12 +63,15 @@ class ViewSwapped(_Wrapped):
 
 
 class NoAnchor(_Wrapped):
-    """Forgets how the episode began: the present frame is its anchor."""
+    """Forgets how the episode began: its anchor is empty.
+
+    The present frame in the anchor's place would break nothing where the codec keeps what a view shows on average.
+    """
 
     def imagine(self, history: History, actions: Tensor, seeds: Sequence[int], **how: Any) -> Imagined:
         commands = history.commands.clone()
         commands[:, 0] = commands[:, -1]
-        forgot = replace(history, anchor=history.memory[:, -1], commands=commands)
+        forgot = replace(history, anchor=torch.zeros_like(history.anchor), commands=commands)
         return self.model.imagine(forgot, actions, seeds, **how)
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from world_models.settings import VideoModelConfig
 
+SQUARE = 5.0  # weight of squared errors: at an error of 0.1 they pull as hard as the error itself
+
 
 class Residual(nn.Module):
     """Two convolutions beside the identity."""
@@ -66,11 +68,14 @@ class Codec(nn.Module):
         return self.backgrounds[views] + self.decoder(latents * self.latent_std + self.latent_mean)
 
     def loss(self, images: Tensor, views: Tensor) -> Tensor:
-        """Return the L1 error, weighted up where an image is not what its view shows on average."""
+        """Return the error, weighted up where an image is not what its view shows on average.
+
+        L1, and beside it the square, which large errors at edges that move are judged by (PSNR is).
+        """
         background = self.backgrounds[views]
         weight = 1.0 + 4.0 * ((images - background).abs().amax(dim=1, keepdim=True) / 0.25).clamp(max=1.0)
         error = (self.decode(self.encode(images, views), views) - images).abs()
-        return (weight * error).sum() / (3.0 * weight.sum())
+        return (weight * (error + SQUARE * error.square())).sum() / (3.0 * weight.sum())
 
     @torch.no_grad()
     def normalize_latents(self, images: Tensor, views: Tensor) -> None:

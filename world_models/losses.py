@@ -81,7 +81,7 @@ def dynamics_loss(model: VideoWorldModel) -> Callable[[VideoNetwork, WindowBatch
         is_absent = _hidden_views(config, size, batch.frames.shape[2], model.device)
         predicted = network.dynamics(add_noise(batch.frames, tau, noise), facts, is_absent)
         error = (predicted.float() - batch.frames[:, known:]).square().mean(dim=3)
-        level = torch.ones_like(tau) if config.deterministic else loss_weight(tau)
+        level = torch.ones_like(tau) if config.deterministic else loss_weight(tau, config.level_ramp)
         shown = (~is_absent).float()[:, None, :, None, None]
         weight = level[:, known:, None, None, None] * batch.changes * shown
         flow = (weight * error).sum() / weight.sum()

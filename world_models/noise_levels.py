@@ -32,6 +32,9 @@ def add_noise(frames: Tensor, tau: Tensor, noise: Tensor) -> Tensor:
     return share * frames + (1.0 - share) * noise
 
 
-def loss_weight(tau: Tensor) -> Tensor:
-    """Return the weight of a clean-frame error at a noise level: 0.9 tau + 0.1 (a ramp, as in shortcut forcing)."""
-    return 0.9 * tau + 0.1
+def loss_weight(tau: Tensor, ramp: float) -> Tensor:
+    """Return the weight of a clean-frame error at a noise level: 1 when clean, `ramp` less in pure noise.
+
+    Shortcut forcing has 0.9, for worlds of chance. Where the actions decide what happens, they do so in pure noise.
+    """
+    return 1.0 - ramp * (1.0 - tau)

@@ -84,6 +84,8 @@ def record_mix(
 ) -> dict[str, Any]:
     """Record episodes of `ticks` control ticks and return what was recorded; those that `store` has are passed over.
 
+    An episode that an interruption cut short is recorded again: nobody learns from it.
+
     Args:
         env_id: a `tandem/*` world.
         store: where to; of this mix alone, so that an interrupted recording can go on.
@@ -98,7 +100,8 @@ def record_mix(
     env = _lasting_env(env_id, views, image_size, ticks)
     station, task = env.loop.world.station, split_id(env_id)[0].partition("/")[2]
     grippers = np.arange(len(station.action_names))[make_action_space(station).grippers]
-    there = {info.metadata.get("number") for info in store.episodes()}
+    whole = [info for info in store.episodes() if info.end_reason is EndReason.TIMEOUT and not info.is_discarded]
+    there = {info.metadata.get("number") for info in whole}
     kinds = list(_kinds(mix, episodes, seed))
     todo = [number for number in range(episodes) if number not in there]
     clones = _clones(env_id, seed) if "clone" in (kinds[number] for number in todo) else []

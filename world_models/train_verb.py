@@ -1,5 +1,6 @@
 """`tandem imagine train`: a world model from recorded episodes, or from a data mix recorded for it in simulation."""
 
+import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -73,13 +74,19 @@ class TrainModel:
         print(f"imagine train: {config.preset}, from {config.data or config.env}, seed {config.seed}, into {out}")
         folder = Run(out, tensorboard=False)
         folder.write_config(VERB_NAME, asdict(config), asdict(settings))
-        began = time.monotonic()
+        began, cpu = time.monotonic(), _cpu_s()
         store, recorded = _episodes(config, settings, out)
         trained = train_world_model(store, settings, out, views=config.views, task=config.task, seed=config.seed)
-        result = _look(config, trained, out) | {"recorded": recorded, "wall_s": time.monotonic() - began}
+        cost = {"wall_s": time.monotonic() - began, "cpu_s": _cpu_s() - cpu}
+        result = _look(config, trained, out) | {"recorded": recorded} | cost
         write_json(out / "result.json", result)
         print(f"model: {trained.path}\nnext: tandem imagine eval {out}")
         return result
+
+
+def _cpu_s() -> float:
+    """Return the processor time of this process and of those it has waited for (a compiler)."""
+    return sum(os.times()[:4])
 
 
 def _episodes(config: TrainModel, settings: VideoModelConfig, out: Path) -> tuple[Path, dict[str, Any] | None]:

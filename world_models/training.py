@@ -141,7 +141,7 @@ class _Phases:
             warmup_steps=min(config.warmup_steps, steps // 10),
             cosine=True,
             weight_decay=config.weight_decay,
-            precision="float32" if name == "codec" else config.precision,
+            precision=config.precision,
         )
         learner = AveragedLearner(module, loss, schedule, decay=config.average_decay, seed=self.seed)
         if config.compiled and isinstance(learner.live, VideoNetwork):

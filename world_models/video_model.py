@@ -5,7 +5,7 @@ call to call and decoded only where somebody looks (no drift from 8-bit round tr
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +161,10 @@ class VideoWorldModel:
         present = clean[:, -1:].repeat(draws, 1, 1, 1, 1, 1)
         new = self.new_facts(actions, commands)
         x = noise.flatten(0, 1)
-        tau = 0.0
-        for number in range(steps):
-            facts = replace(new, tau=torch.full_like(new.tau, tau))
-            modulation = self.network.dynamics.modulation_of(facts).repeat(draws, 1, 1, 1)
-            clean_x = self.network.dynamics.step(x, modulation, past, present)
-            tau_next = (number + 1) / steps
-            x = clean_x if number + 1 == steps else x + (clean_x - x) * ((tau_next - tau) / (1.0 - tau))
-            tau = tau_next
+        levels = torch.arange(steps, device=self.device) / steps
+        for number, parts in enumerate(self.network.dynamics.parts_of(new, levels, draws)):
+            clean_x = self.network.dynamics.step(x, parts, past, present)
+            x = clean_x if number + 1 == steps else torch.lerp(x, clean_x, 1.0 / (steps - number))
         return x.unflatten(0, (draws, -1))
 
     def clean_part(self, history: History) -> tuple[Tensor, FrameFacts]:

@@ -31,6 +31,7 @@ from robot.policy import ActionChunk
 from robot.rows import row
 from robot.specs import load_station
 from robot.types import Array
+from robot.worlds import make_env
 from world_models.acceptance.rows import Report, read_targets
 from world_models.broken import Shuffled
 from world_models.compare_verb import add_ranking
@@ -141,14 +142,22 @@ def truly(policy: BehaviorCloning, shift: Array, starts: Sequence[int]) -> tuple
     return Success.of(sum(item.is_success for item in found), len(found)), found
 
 
+def true_ticks() -> int:
+    """Return how many control ticks the simulator gives an episode."""
+    env = make_env(ENV)
+    try:
+        return env.unwrapped.interface.max_steps  # type: ignore[attr-defined]
+    finally:
+        env.close()
+
+
 def in_imagination(
     policy: BehaviorCloning, shift: Array, starts: Sequence[int], model: WorldModel, trust: Trust
 ) -> Success:
     """Return success in imagination from the same starts, as many frames as the simulator gives."""
     world = starts_of_world(ENV, model.spec)
     records = [world.draw(start, "start") for start in starts]
-    frames = 100 // model.spec.ticks_per_frame
-    config = ImaginationConfig(max_frames=frames, is_gated=False)
+    config = ImaginationConfig(max_frames=true_ticks() // model.spec.ticks_per_frame, is_gated=False)
     env = ImaginedEnv(model, load_station(model.spec.station), world, len(starts), config=config, trust=trust)
     found = follow(env, policy, *env.begin(records, list(starts)), np.tile(shift, (len(starts), 1)))
     return Success.of(sum(item.is_success for item in found), len(found))

@@ -7,7 +7,9 @@ import pytest
 
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
-from robot.types import EndReason
+from robot.images import encode_image
+from robot.record import tick_from_outside
+from robot.types import EndReason, Owner, Segment
 from world_models.drivers import NearMiss, Wander
 from world_models.recording import Mix, record_mix
 
@@ -26,6 +28,18 @@ def test_episodes_outlast_success_and_every_tick_is_labelled(tmp_path: Path) -> 
     rewards = store.load(infos[0].episode_id).columns["reward_task"]
     assert set(rewards.tolist()) == {0.0, 1.0}
     assert len(infos[0].metadata["start_cell"]) == 2
+
+
+def test_an_episode_that_was_cut_short_is_recorded_again(tmp_path: Path) -> None:
+    store, mix = EpisodeStore(tmp_path), Mix(success=0.0, near_miss=0.0, clones=0.0)
+    writer = store.open_episode({"station": "fr3_sim", "task": "reach", "number": 0})
+    tick = tick_from_outside(0, {}, np.zeros(4), owner=Owner.POLICY, segment=Segment.ROLLOUT)
+    writer.append(tick, {"scene": encode_image(np.zeros((16, 16, 3), np.uint8))})
+    writer.close(EndReason.CRASH)
+    for wanted in (1, 0):
+        found = record_mix("tandem/reach", store, 1, views=("scene",), image_size=16, ticks=6, mix=mix)
+        assert found["recorded_now"] == wanted
+    assert sorted(info.steps for info in store.episodes()) == [1, 6]
 
 
 def test_wandering_is_smooth_and_stays_in_its_box() -> None:

@@ -16,6 +16,7 @@ from tests.world_models.conftest import CONFIG
 from world_models.batches import draw_windows
 from world_models.bench import sample_plainly
 from world_models.contract import History
+from world_models.dynamics import two_hot
 from world_models.learner import AveragedLearner, DrawSource
 from world_models.loading import load_world_model
 from world_models.losses import dynamics_loss
@@ -80,6 +81,12 @@ def test_no_frame_knows_a_later_action(call: tuple) -> None:
     one, two = (model.imagine(history, a, [1, 2, 3], with_uncertainty=False).latents for a in (actions, changed))
     assert torch.equal(one[:, :2], two[:, :2])
     assert (one[:, 2] - two[:, 2]).abs().max() > 1e-3
+
+
+def test_a_code_is_the_share_of_the_two_nearest_bins() -> None:
+    code = two_hot(torch.tensor([[-1.0, 0.25], [7.0, 0.0]]), 5)
+    expected = [[1, 0, 0, 0, 0, 0, 0, 0.5, 0.5, 0], [0, 0, 0, 0, 1, 0, 0, 1, 0, 0]]
+    assert torch.equal(code, torch.tensor(expected))
 
 
 @pytest.mark.parametrize("steps", [1, 3])
