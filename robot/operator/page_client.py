@@ -21,6 +21,7 @@ from robot.operator.wire import STILL, PagePacket, pack
 try:
     from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
+    from websockets.typing import Origin
 except ImportError as error:
     raise MissingDependency(f"a page's client needs websockets ({error}): pip install '.[operator]'") from None
 
@@ -39,8 +40,11 @@ class PageClient:
     def __init__(self, address: str, loss: float = 0.0) -> None:
         place = urlsplit(address)
         self._socket = connect(
-            f"ws://{place.netloc}/control?{place.query}", origin=f"http://{place.netloc}", proxy=None, max_size=None
-        )  # type: ignore[arg-type]
+            f"ws://{place.netloc}/control?{place.query}",
+            origin=Origin(f"http://{place.netloc}"),
+            proxy=None,
+            max_size=None,
+        )
         hello = json.loads(self._socket.recv(timeout=10.0))["hello"]
         self._key, self._sides = int(hello["key"]), tuple(hello["sides"])
         self._loss, self._random = loss, random.Random(0)
