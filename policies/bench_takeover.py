@@ -112,7 +112,7 @@ class Bystander:
         self.graph, self._station = graph, station
         self.said: deque[Said] = deque(maxlen=5000)
         self.setpoints: deque[tuple[float, np.ndarray]] = deque(maxlen=6000)
-        self.largest_step = 0.0  # between two setpoints in a row of one episode, as a share of what is allowed
+        self.largest_step = 0.0  # between two commands in a row of one episode, as a share of what is allowed
         self.is_in_episode = False  # outside of one the scene is placed anew
         self._before: tuple[int, np.ndarray] | None = None
         self.of_policy: deque[int] = deque(maxlen=60_000)  # times of its commands [ns]
@@ -130,19 +130,19 @@ class Bystander:
         self.said.append(Said(time.monotonic(), word["owner"], word["mode"], int(word["time_ns"])))
 
     def _on_applied(self, message: Any) -> None:
-        stamp_ns, position = from_stamp(message.header.stamp), np.array(message.position[:-1])
-        self.setpoints.append((time.monotonic(), position))
-        if self._before is not None:
-            station, (before_ns, before) = self._station, self._before
-            apart_s = max((stamp_ns - before_ns) / NS_PER_S, 0.0) + 1.0 / station.arm.state_rate_hz  # stamped when sent
-            limit = station.velocity_limit[:-1] * station.safety.velocity_scale * apart_s
-            self.largest_step = max(self.largest_step, float((np.abs(position - before) / limit).max()))
-        self._before = (stamp_ns, position) if self.is_in_episode else None
+        self.setpoints.append((time.monotonic(), np.array(message.position[:-1])))
 
     def _on_command(self, message: Any) -> None:
         command = from_command(message, self._station.joint_names)
         if command.owner is Owner.POLICY:
             self.of_policy.append(command.time_ns)
+        position = command.position[:-1]
+        if self._before is not None and command.seq > self._before[0]:
+            station, (before_seq, before) = self._station, self._before
+            ticks_s = (command.seq - before_seq) * station.period_s
+            limit = station.velocity_limit[:-1] * station.safety.velocity_scale * ticks_s
+            self.largest_step = max(self.largest_step, float((np.abs(position - before) / limit).max()))
+        self._before = (command.seq, position) if self.is_in_episode else None
 
     def until(self, is_so: Callable[[Said], bool], since_s: float, what: str, timeout_s: float = SEEN_S) -> Said:
         """Return the first word since a moment that is so."""
