@@ -109,9 +109,12 @@ class ArmControl:
         return ""
 
     def restart(self, reading: JointReading) -> None:
-        """Go on from joints that were placed anew (a scene reset); a latch, a stop or a fault stays."""
+        """Go on from joints that were placed anew (a scene reset); a latch, a stop or a fault stays.
+
+        That took its time, and the periods after it follow each other at once: they do not count as silence.
+        """
         with self._lock:
-            self._reading, self._still = reading, 0
+            self._reading, self._still = reading, -STALE_PERIODS
             self._rebase()
             if self.is_released:
                 self._servo.reset(reading.position, self._clock.now_ns() / NS_PER_S)

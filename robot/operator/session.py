@@ -98,14 +98,15 @@ class _Pending:
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    """The label given last, when, and in which episode."""
+    """The label given last, when, in which episode, and in which mode of the arm."""
 
     name: str
     given_s: float
     episode: str
+    mode: str
 
 
-_NO_LABEL = _Label("", -math.inf, "")
+_NO_LABEL = _Label("", -math.inf, "", "")
 
 
 def _is_obeyed(request: OwnerRequest, mark: Mark, seen: Seen) -> bool:
@@ -240,7 +241,7 @@ class OperatorSession:
             if seen.phase != "running":
                 return f"{name}: {NO_EPISODE}"
             self._mark = _Pending(mark=MARKS[name], episode=seen.episode)
-            self._label = _Label(name, now_s, seen.episode)
+            self._label = _Label(name, now_s, seen.episode, seen.mode)
             return f"noted: it went wrong {WENT_WRONG_S:g} s ago" if name == "went_wrong" else ""
         elif name == UNDO:
             return self._undo(now_s, seen)
@@ -261,6 +262,9 @@ class OperatorSession:
             self._withdrawn = label.episode
         elif was_sent and label.episode != seen.episode:
             return f"undo: the episode of this {label.name} is over"
+        elif was_sent and label.name == "recovery":  # taken back by its opposite, where it has changed anything
+            if label.mode == "human_correction":
+                self._mark = _Pending(mark=Mark.CORRECTION, episode=label.episode)
         elif was_sent:
             self._mark = _Pending(mark=Mark.UNDO, episode=label.episode)
         return f"{label.name} was taken back"

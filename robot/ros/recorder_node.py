@@ -5,13 +5,12 @@ any moment it has lost less than a second; when it comes back while an episode r
 named after the first.
 """
 
-import contextlib
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from robot.applied_join import AppliedJoin
@@ -24,10 +23,11 @@ from robot.ros import topics
 from robot.ros.node import Diagnosis, Level, NodeParameters, RobotNode, run_node
 from robot.ros.scribe import Cameras, Scribe
 from robot.ros.scribe_input import ScribeInput, Work
-from robot.ros.topics import Topic
+from robot.ros.topics import IMAGE, Topic
 from robot.types import EndReason
 
 POLL_S = 0.05
+DEPTH = 64  # of all but images: a setpoint that a busy moment drops would be missing in what was executed
 IMAGES_KEPT_S = 0.7
 SEAL_NICE = 10
 READY_PERIOD_S = 0.2
@@ -53,7 +53,7 @@ class RecorderNode(RobotNode[RecorderParameters]):
         chosen = names if wanted == "all" else [name.strip() for name in wanted.split(",") if name.strip()]
         age_s = StreamLimits().camera_age_s
         self._cameras = Cameras(dict.fromkeys(stored_images(self.station, chosen), age_s), IMAGES_KEPT_S)
-        self._work: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[float, Work]] = queue.SimpleQueue()  # with the time it was heard at
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._join = AppliedJoin(make_action_space(self.station).from_joints)
         self._scribe: Scribe | None = None
@@ -79,9 +79,11 @@ class RecorderNode(RobotNode[RecorderParameters]):
             self._heard.add(topic.name)
             work = read(message)
             if work is not None:
-                self._work.put(work)
+                self._work.put((time.monotonic(), work))
 
-        self.subscribe(topic, take)
+        asked = topic.publish if self.is_barrier else topic.subscribe
+        depth = asked.depth if topic.type == IMAGE else max(asked.depth, DEPTH)
+        self.subscribe(topic, take, replace(asked, depth=depth))
 
     def _write(self) -> None:
         """Open the store, which seals what a crash left open, then write until the node stops."""
@@ -90,9 +92,15 @@ class RecorderNode(RobotNode[RecorderParameters]):
         self._store, self._scribe = store, scribe
         self._opened.set()
         while not (self.stopping.is_set() and self._work.empty()):
-            with contextlib.suppress(queue.Empty):
-                self._work.get(timeout=POLL_S)(scribe)
-            scribe.flush(time.monotonic())
+            try:
+                heard_s, work = self._work.get(timeout=POLL_S)
+            except queue.Empty:
+                heard_s = time.monotonic()
+            else:
+                work(scribe)
+            scribe.flush(
+                heard_s
+            )  # what was heard later and still waits may say more of a tick: no patience is over yet
         scribe.finish(EndReason.OPERATOR_ABORT, time.monotonic())
         self._written.set()
 

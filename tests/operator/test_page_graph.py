@@ -265,6 +265,56 @@ def replay_and_relabel(tab: Tab, root: Path, episode_id: str) -> None:
     tab.wait_for("document.getElementById('curve-words').textContent === '0.90 of 200 episodes after 4000 steps'")
 
 
+TRIGGER, PAD_X, BUMPER, PAD_UP = 7, 2, 5, 12  # of the standard layout: own, correct, hand back, rewind
+
+
+def steer(
+    bench: Bench, tab: Tab, is_so: Callable[[], bool], *, held: tuple[int, ...] = (), rise: float = 0.0, key: str = ""
+) -> None:
+    """Own the arm by the trigger, with more buttons, the stick or a key, until something is so.
+
+    As in `drive`, where a busy machine holds the packets up the arm holds: then take over again.
+    """
+    deadline_s = time.monotonic() + 20.0
+    while not is_so():
+        assert time.monotonic() < deadline_s, f"{held} {rise} {key}: not so within 20 s: {bench.watcher.author}"
+        if not bench.watcher.author["mode"].startswith("human"):
+            tab.gamepad()
+            time.sleep(0.15)
+            tab.gamepad(held=(TRIGGER,))
+            time.sleep(0.3)
+        tab.gamepad((0.0, 0.0, 0.0, -rise), (TRIGGER, *held))
+        if key:
+            tab.press(key)
+        time.sleep(0.15)
+    tab.gamepad(held=(TRIGGER,))
+
+
+def test_a_gamepad_lifts_corrects_goes_back_to_recovery_and_rewinds(bench: Bench, tab: Tab) -> None:
+    def is_mode(mode: Mode) -> Callable[[], bool]:
+        return lambda: bench.watcher.author["mode"] == mode.value
+
+    bench.start(tab, "start")
+    bench.until_policy()
+    tab.plug_gamepad()
+    steer(bench, tab, is_mode(Mode.HUMAN_RECOVERY))
+    time.sleep(0.6)  # the blend, and the arm comes to rest
+    start_m = bench.watcher.tcp_m[2]
+    steer(bench, tab, lambda: bench.watcher.tcp_m[2] - start_m > 0.04, rise=1.0)
+    steer(bench, tab, is_mode(Mode.HUMAN_CORRECTION), held=(PAD_X,))
+    steer(bench, tab, is_mode(Mode.HUMAN_RECOVERY), key="KeyB")
+    steer(bench, tab, is_mode(Mode.HUMAN_CORRECTION), key="KeyZ")
+    raised_m = bench.watcher.tcp_m[2]
+    steer(bench, tab, lambda: raised_m - bench.watcher.tcp_m[2] > 0.02, held=(PAD_UP,))
+    while not is_mode(Mode.AUTO)():
+        tab.gamepad(held=(BUMPER,))
+        time.sleep(0.2)
+        tab.gamepad()
+        time.sleep(0.2)
+    bench.until_policy()
+    assert tab.errors == []
+
+
 def test_a_re_recorded_episode_is_thrown_away_and_its_start_comes_again(bench: Bench, tab: Tab) -> None:
     thrown = bench.start(tab, "demonstrate")
     seed = bench.watcher.episode["seed"]

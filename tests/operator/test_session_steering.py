@@ -58,6 +58,18 @@ def test_a_boundary_is_taken_back_in_the_record_itself(session: OperatorSession)
     assert [packet.mark for packet in (given, back, after)] == [Mark.CORRECTION, Mark.UNDO, Mark.NONE]
 
 
+@pytest.mark.parametrize(("before", "mark"), [("human_correction", Mark.CORRECTION), ("human_recovery", Mark.NONE)])
+def test_a_return_to_recovery_is_taken_back_where_there_was_one(
+    session: OperatorSession, before: str, mark: Mark
+) -> None:
+    page, then, recovery = Page(session), replace(HUMAN, mode=before), replace(HUMAN, mode="human_recovery")
+    page.send(1.0, then, edges=((1, "recovery"),))
+    page.take(1.0, then)
+    page.send(2.0, recovery, edges=((2, "undo"),))
+    back = page.take(2.0, recovery)
+    assert back is not None and back.mark is mark
+
+
 def test_a_boundary_is_not_taken_back_in_the_episode_that_follows(session: OperatorSession) -> None:
     page, recovery = Page(session), replace(HUMAN, mode="human_recovery")
     page.send(1.0, recovery, edges=((1, "correction"),))

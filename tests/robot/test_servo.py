@@ -292,6 +292,16 @@ def test_a_scene_reset_moves_the_setpoint_with_the_arm_and_keeps_a_latch(rig: Ri
     assert rig.state == "latched"
 
 
+def test_periods_that_follow_a_scene_reset_at_once_are_not_taken_for_silence(rig: Rig) -> None:
+    """Setting the scene up takes longer than a period: the servo is late then, and steps before physics has."""
+    rig.control.restart(rig.arm.read())
+    rig.arm.frozen = True
+    for _ in range(4):
+        assert rig.control.step().state == "holding"
+    rig.run(0.05)
+    assert rig.state == "fault:stale", "an arm that really says nothing is found out a little later"
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_setpoints_keep_the_velocity_limit_whatever_is_commanded_and_when(seed: int) -> None:
