@@ -1,7 +1,7 @@
 """Figures of a report, as inline SVG."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 
@@ -42,6 +42,18 @@ def draw_success(axes: Axes, curve: Sequence[Sequence[float]]) -> None:
         worst = min(range(1, len(curve)), key=values.__getitem__)
         axes.plot(steps[worst], values[worst], "v", color=RED, ms=9, label=f"worst {100 * values[worst]:.0f} %")
     axes.set(ylabel="success", ylim=(-0.02, 1.02))
+
+
+def success_of_methods(lines: Mapping[str, Sequence[Sequence[tuple[float, float]]]], xlabel: str) -> str:
+    """Draw success of several methods, one colour each; every line is one seed's points (cost, success)."""
+    figure, axes = plt.subplots(figsize=(5.4, 3.4))
+    for index, (name, seeds) in enumerate(lines.items()):
+        for place, points in enumerate(seeds):
+            label = name if place == 0 else None
+            axes.plot(*zip(*points, strict=True), color=f"C{index}", marker="o", ms=3, label=label)
+    axes.set(xlabel=xlabel, ylabel="success", ylim=(-0.02, 1.02))
+    axes.legend(frameon=False)
+    return _svg(figure)
 
 
 def histogram(values_ms: Sequence[float], title: str, unit: str = "ms") -> str:

@@ -1,11 +1,10 @@
 """Turn the folder of a run into one self-contained HTML report.
 
 Reads what verbs left there: `results.json` (of `tandem demo`: one result by step) or `result.json` (of `tandem
-finetune`), and the episode stores named in them.
+finetune`), and the episode stores named in them. A folder with cells of the gate `leaderboard` becomes its page.
 """
 
 import base64
-import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,35 +14,29 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from policies.report_leaderboard import build_leaderboard, read_cells
+from policies.report_page import page, table, text
 from robot.episode import Episode
 from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.types import Owner
 from robot.verb import Verb
 
-STYLE = """
-:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;
-color:#1c1f24}h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #e3e5e8}
-table{border-collapse:collapse;margin:.6rem 0}td,th{padding:.25rem .9rem .25rem 0;text-align:left;vertical-align:top}
-th{font-weight:600;color:#5a6068}code{font-size:.85em;word-break:break-all}.big{font-size:2.1rem;font-weight:650}
-.row{display:flex;flex-wrap:wrap;gap:1.4rem}figure{margin:0}figcaption{color:#5a6068;font-size:.85rem}img{max-width:100%}
-.key span{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .3em 0 1em}
-"""
-
 
 @dataclass(frozen=True)
 class ReportConfig:
     """Which run, and where the page goes."""
 
-    run: Annotated[Path, tyro.conf.Positional]  # folder of `tandem demo` or `tandem finetune`
+    run: Annotated[Path, tyro.conf.Positional]  # folder of `tandem demo` or `tandem finetune`, or of leaderboard cells
     out: Path | None = None  # default: report.html in the folder
 
 
 def run(config: ReportConfig) -> dict[str, Any]:
-    results = read_results(config.run)
+    cells = read_cells(config.run)
+    whole = page("leaderboard", build_leaderboard(cells)) if cells else build_page(config.run, read_results(config.run))
     path = config.out or config.run / "report.html"
     print(f"report of {config.run} -> {path}")
-    path.write_text(build_page(config.run, results))
+    path.write_text(whole)
     print(f"open file://{path.resolve()}")
     return {"report": path.resolve(), "bytes": path.stat().st_size}
 
@@ -69,22 +62,21 @@ def build_page(folder: Path, results: Mapping[str, Any]) -> str:
         *_provenance(results),
         *_places(folder, results),
     ]
-    body = "\n".join(parts)
-    return f"<!doctype html><meta charset=utf-8><title>Tandem report</title><style>{STYLE}</style>\n{body}\n"
+    return page("report", parts)
 
 
 def _headline(results: Mapping[str, Any]) -> Iterable[str]:
     tuned = results["finetune"]
-    yield f"<h1>{_text(tuned.get('env', 'run'))}: {_text(tuned.get('recipe', 'finetune'))}</h1>"
+    yield f"<h1>{text(tuned.get('env', 'run'))}: {text(tuned.get('recipe', 'finetune'))}</h1>"
     rows = [] if tuned["base_success"] is None else [("base, lock-step", tuned["base_success"])]
     rows += [("finetuned, lock-step", tuned["final_success"])]
     rows += [(name, results[key]["success"]) for key, name in GRAPH_STEPS.items() if "success" in results.get(key, {})]
-    cells = "".join(f"<figure><div class=big>{100 * s['value']:.1f} %</div><figcaption>{_text(name)}<br>"
+    cells = "".join(f"<figure><div class=big>{100 * s['value']:.1f} %</div><figcaption>{text(name)}<br>"
                     f"95 % {100 * s['low']:.1f} to {100 * s['high']:.1f}, n = {s['n']}</figcaption></figure>"
                     for name, s in rows)  # fmt: skip
     yield f"<div class=row>{cells}</div>"
     cost = [(key, tuned[key]) for key in ("env_steps", "gradient_updates", "human_ticks", "wall_s") if key in tuned]
-    yield _table([(key.replace("_", " "), f"{value:,.0f}") for key, value in cost])
+    yield table([(key.replace("_", " "), f"{value:,.0f}") for key, value in cost])
 
 
 GRAPH_STEPS = {"graph_base": "base, through the graph", "graph_final": "finetuned, through the graph"}
@@ -140,8 +132,8 @@ def _video(name: str, episode: Episode) -> str:
     rate_hz = 1e9 / float(np.median(np.diff(times)))
     data = base64.b64encode(encode_episode(episode, rate_hz=rate_hz)).decode()
     caption = f"{name}: {episode.end_reason.name.lower()}, {len(episode)} ticks, {episode.info.episode_id}"
-    return (f"<figure><img alt='{_text(name)}' src='data:image/webp;base64,{data}'>"
-            f"<figcaption>{_text(caption)}</figcaption></figure>")  # fmt: skip
+    return (f"<figure><img alt='{text(name)}' src='data:image/webp;base64,{data}'>"
+            f"<figcaption>{text(caption)}</figcaption></figure>")  # fmt: skip
 
 
 def _timing(episodes: Sequence[Episode]) -> Iterable[str]:
@@ -151,7 +143,7 @@ def _timing(episodes: Sequence[Episode]) -> Iterable[str]:
     misses = sum(int(episode.columns["deadline_miss"].sum()) for episode in episodes)
     ages = {name: age for name, age in _ages_ms(episodes).items() if len(age)}
     yield "<h2>Loop timing and ages, through the graph</h2>"
-    yield _table(
+    yield table(
         [("", "p50", "p99", "max"), ("tick period [ms]", *_spread(periods))]
         + [(f"age of {name} [ms]", *_spread(age)) for name, age in ages.items()]
         + [("late ticks", f"{misses} of {sum(map(len, episodes))}", "", "")]
@@ -181,14 +173,14 @@ def _spread(values: np.ndarray) -> tuple[str, str, str]:
 def _provenance(results: Mapping[str, Any]) -> Iterable[str]:
     """List every hash that any step reported."""
     rows = [
-        (f"{step}: {key.replace('_', ' ')}", f"<code>{_text(value)}</code>")
+        (f"{step}: {key.replace('_', ' ')}", f"<code>{text(value)}</code>")
         for step, result in results.items()
         if isinstance(result, Mapping)
         for key, value in result.items()
         if "sha256" in key or key.endswith("_hash")
     ]
     yield "<h2>Hashes of demonstrations and checkpoints</h2>"
-    yield _table(rows, is_html=True)
+    yield table(rows, is_html=True)
 
 
 def _places(folder: Path, results: Mapping[str, Any]) -> Iterable[str]:
@@ -201,13 +193,4 @@ def _places(folder: Path, results: Mapping[str, Any]) -> Iterable[str]:
                 for key, value in result.items()
                 if key in ("store", "run", "policy", "report", "page", "checkpoint", "base_checkpoint")
             ]
-    yield _table(rows)
-
-
-def _table(rows: Iterable[Sequence[Any]], *, is_html: bool = False) -> str:
-    lines = ("".join(f"<td>{cell if is_html else _text(cell)}</td>" for cell in row) for row in rows)
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
-def _text(value: Any) -> str:
-    return html.escape(str(value))
+    yield table(rows)

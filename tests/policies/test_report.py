@@ -54,3 +54,17 @@ def test_a_page_needs_nothing_outside_itself(tmp_path, store):
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="demo or finetune"):
         run(ReportConfig(tmp_path))
+
+
+def test_cells_of_the_leaderboard_become_a_table_and_two_figures(tmp_path):
+    for arm, success in (("rlif", 0.25), ("rac", 0.75)):
+        for seed in (0, 1):
+            told = {"final_success": {"value": success, "n": 100}, "base_success": {"value": 0.4, "n": 100}}
+            costs = {"human_ticks": 600, "env_steps": 3000 + 500 * seed}
+            curve = [[0, 0.4, 50, 0], [3000, success, 50, 600]]
+            cell = {"arm": arm, "seed": seed, "curve": curve, **told, **costs}
+            (tmp_path / f"leaderboard-{arm}-{seed}.json").write_text(json.dumps(cell))
+    page = run(ReportConfig(tmp_path))["report"].read_text()
+    assert page.index("<td>rac</td><td>75 %</td>") < page.index("<td>rlif</td><td>25 %</td>"), "the best first"
+    assert "<td>40 %</td><td>200</td><td>2</td><td>600</td><td>3,250</td>" in page
+    assert page.count("<svg") == 2
