@@ -59,6 +59,7 @@ class RayCluster:
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            os.environ.setdefault("RAY_worker_niceness", "0")  # actors are what the learner waits for
             own: dict[str, Any] = {"num_cpus": count, "object_store_memory": STORE_BYTES, "include_dashboard": False}
             ray.init(log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else own))
 

@@ -3,9 +3,6 @@
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from policies.actors.contract import ActorsConfig, Order, follow
+from policies.actors.contract import ActorLost, ActorsConfig, Order, follow
 from policies.actors.crew import Crew
 from policies.actors.explorers import GaussianTask, ResidualTask, parameters_of
 from policies.actors.learning import WithActors
@@ -22,8 +19,10 @@ from policies.actors.processes import Processes
 from policies.base.behavior_cloning import BehaviorCloning
 from policies.data.demonstrations import Demonstrations
 from policies.decisions import Decisions
+from policies.finetune_verb import FinetuneConfig, finetuner
 from policies.learners.sac import SACLearner
 from policies.normalization import ActionLimits, StateNormalizer
+from policies.recipes import sac
 from policies.recipes.rlpd import RLPDConfig
 from policies.recipes.sac import SACConfig
 from policies.run import Run
@@ -31,7 +30,6 @@ from policies.state_file import read_tree, tree_hash
 from robot.errors import ConfigError, RobotError
 from tests.gates.blocked_peg import BlockedPeg
 from tests.gates.two_rooms import TwoRooms
-from tests.house.sources import ROOT
 from tests.policies.rig import TINY
 
 SMALL: dict[str, Any] = {"batch_size": 8, "utd_ratio": 1, "heads": 2, "actor_hidden": (8,), "critic_hidden": (8,)}
@@ -138,18 +136,24 @@ def test_a_killed_actor_is_replaced_by_one_with_starts_of_its_own() -> None:
     assert len({begin.tobytes() for begin in begins}) == 6
 
 
-@pytest.mark.parametrize("in_turn", [True, False])
-def test_a_frozen_actor_is_given_up(in_turn: bool) -> None:
-    with crew(replace(TWO, in_turn=in_turn)) as two:
-        two.next(order)
-        two.next(order)
-        two.config = replace(two.config, patience_s=4.0)
-        os.kill(pid(two, 0), signal.SIGSTOP)
-        for _ in range(4):
+def test_a_frozen_actor_is_given_up() -> None:
+    with crew(replace(TWO, count=1)) as one:
+        one.next(order)
+        worker: Any = one.seats[0].worker
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        worker.ask(order())
+        with pytest.raises(ActorLost, match=r"said nothing for 0\.2 s"):
+            worker.answer(0.2)
+
+
+def test_as_they_come_nobody_waits_for_a_frozen_actor() -> None:
+    with crew(replace(TWO, in_turn=False)) as two:
+        while not all(seat.starts for seat in two.seats):
             two.next(order)
-            time.sleep(0.05)
-        frozen_is_waited_for = 1 if in_turn else 0
-        assert two.lost == frozen_is_waited_for, "as they come, nobody waits for it while others are ready"
+        os.kill(pid(two, 0), signal.SIGSTOP)
+        made = [two.next(order)[1] for _ in range(4)]
+    assert len(made) == 4
+    assert two.lost == 0
 
 
 class Broken(TwoRooms):
@@ -207,26 +211,28 @@ def _fitted(demonstrations: Demonstrations) -> tuple[StateNormalizer, ActionLimi
     return states, ActionLimits.fit(demonstrations.actions, floor, widen=TINY.residual_scale)
 
 
-def test_actors_end_with_a_killed_learner() -> None:
-    script = (
-        "from tests.policies.actors.test_actors import crew, order, pid\n"
-        "if __name__ == '__main__':\n"
-        "    two = crew(); two.next(order); print(pid(two, 0), pid(two, 1), flush=True); input()\n"
-    )
-    words = [sys.executable, "-c", script]
-    learner = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert learner.stdout is not None
-    actors = [int(word) for word in learner.stdout.readline().split()]
-    assert len(actors) == 2
-    learner.kill()
-    learner.wait()
-    deadline = time.monotonic() + 10.0
-    while any(Path(f"/proc/{actor}").exists() for actor in actors) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(Path(f"/proc/{actor}").exists() for actor in actors)
+def test_an_actor_ends_when_nobody_holds_the_other_end() -> None:
+    """As it is when the learner is killed: the kernel closes its pipes."""
+    with crew() as two:
+        two.next(order)
+        gone: Any = two.seats[0].worker
+        gone.pipe.close()
+        gone.process.join(60.0)
+        assert gone.process.exitcode == 0
+        two.next(order)  # the other one goes on
+
+
+def test_the_verb_finetunes_with_actors() -> None:
+    config = FinetuneConfig(env="gymnasium/Pendulum-v1", recipe="sac", actors=3, back_end="ray")
+    assert finetuner(config, sac).__self__ == WithActors("sac", config.env, ActorsConfig(3, "ray"))
+    assert finetuner(FinetuneConfig(recipe="sac"), sac) is sac.finetune
 
 
 def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown recipe with actors 'expo'"):
+        FinetuneConfig(recipe="expo", actors=2)
+    with pytest.raises(ConfigError, match="actors must be >= 1, got -1"):
+        FinetuneConfig(recipe="sac", actors=-1)
     with pytest.raises(ConfigError, match="allowed: processes, ray"):
         ActorsConfig(back_end="threads")
     with pytest.raises(ConfigError, match="count"):
