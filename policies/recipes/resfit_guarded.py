@@ -27,6 +27,7 @@ from policies.guard import GuardConfig, SuccessGuard
 from policies.guarded_policy import GateConfig, GatedActor, GuardedPolicy, make_gated, restore
 from policies.recipes import resfit
 from policies.recipes.resfit import ResFiT, ResFiTConfig
+from policies.residual_calibration import residual_metrics
 from policies.run import Run
 from policies.training import LoopConfig, LoopState, train
 from robot.errors import ConfigError
@@ -139,7 +140,10 @@ class GuardedResFiT(ResFiT):
         return GuardedPolicy(self.base, gated, self.states, self.limits, residual, gate)
 
     def metrics(self) -> dict[str, float]:
-        return super().metrics() | self.guard.metrics() | {"guard/share": self.share}
+        found = super().metrics() | self.guard.metrics() | {"guard/share": self.share}
+        for name, replay in (("demos", self.demos), ("fresh", self.online)):
+            found |= residual_metrics(name, self.learner, replay)
+        return found
 
     def state(self) -> dict[str, Any]:
         return super().state() | {

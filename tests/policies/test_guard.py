@@ -99,6 +99,8 @@ def test_before_any_evidence_the_deployed_policy_is_the_base_bit_for_bit(
         batch = source.next()
         if batch is not None:
             source.learner.update(replace(batch, update_actor=True))
+    found = source.metrics()
+    assert all(np.isfinite(found[f"critic/{name}_td_error"]) for name in ("demos", "fresh"))
     assert source.guard.accepted is None
     assert float(source.learner.actor.body[-1].weight.detach().abs().sum()) > 0.0, "the learner itself has moved"
     for seed in range(3):
