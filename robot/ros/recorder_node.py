@@ -98,9 +98,8 @@ class RecorderNode(RobotNode[RecorderParameters]):
                 heard_s = time.monotonic()
             else:
                 work(scribe)
-            scribe.flush(
-                heard_s
-            )  # what was heard later and still waits may say more of a tick: no patience is over yet
+            # What was heard later and still waits may say more of a tick: until then no patience is over.
+            scribe.flush(heard_s)
         scribe.finish(EndReason.OPERATOR_ABORT, time.monotonic())
         self._written.set()
 
