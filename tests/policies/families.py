@@ -14,6 +14,7 @@ from policies.data.chunks import ChunkDataset, ChunkSource
 from policies.data.demonstrations import Demonstrations
 from policies.data.trajectories import Trajectory
 from policies.learners.supervised import SupervisedLearner, build
+from policies.shortcut_flow import ShortcutFlowConfig, ShortcutFlowPolicy
 from policies.steerable import SteerablePolicy
 
 SMALL: dict[str, Any] = {
@@ -38,6 +39,7 @@ FAMILIES: dict[str, tuple[type[SteerablePolicy], Any]] = {
     "diffusion-transformer": (DiffusionPolicy, DiffusionConfig(**SMALL, **SOLVED, **DDIM, denoiser="transformer")),
     "flow": (FlowPolicy, FlowConfig(**SMALL, **SOLVED, denoiser="mlp", inference_steps=5)),
     "flow-unet": (FlowPolicy, FlowConfig(**SMALL, **SOLVED, denoiser="unet", inference_steps=5)),
+    "shortcut-flow": (ShortcutFlowPolicy, ShortcutFlowConfig(**SMALL, **SOLVED, denoiser="mlp", inference_steps=1)),
 }
 STEERABLE = [name for name in FAMILIES if name != "bc"]
 
