@@ -1,4 +1,4 @@
-"""What a process really loads: no torch where a robot is driven, nothing heavy where help is asked."""
+"""What a process really loads: no torch where a robot is driven, nothing heavy where help is asked, ROS by name."""
 
 import json
 import os
@@ -20,6 +20,12 @@ MAY_LOAD_TORCH = ("policies.", "world_models.")
 # Have environments of their own, `launch` a full ROS; files that need one are named after it.
 ELSEWHERE = ("lerobot", "robosuite", "launch")
 HEAVY = {"torch", "mujoco", "rclpy", "cv2", "zarr", "gymnasium", "lerobot", "diffusers", "matplotlib"}
+NO_ROS = """
+import sys
+for name in ("rclpy", "std_msgs", "sensor_msgs", "trajectory_msgs", "diagnostic_msgs", "builtin_interfaces"):
+    sys.modules[name] = None
+import {module}
+"""
 LOADED = "import importlib, json, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
 LOADED += "print(json.dumps(sorted(sys.modules)))"
 
@@ -103,6 +109,22 @@ def test_a_node_that_drives_a_robot_loads_no_torch(node: str) -> None:
     assert node.startswith(MAY_LOAD_TORCH) or not loaded & {"torch", "diffusers", "lerobot"}
     others = {other for other in NODES if other != node}
     assert not loaded & others
+
+
+def test_what_starts_the_graph_loads_neither_ros_nor_a_simulator() -> None:
+    assert not loaded_by("robot.ros.up") & {"rclpy", "mujoco"}
+
+
+@pytest.mark.parametrize("node", [node for node in NODES if not node.startswith(MAY_LOAD_TORCH)])
+def test_without_ros_a_node_says_what_to_install(node: str) -> None:
+    words = [sys.executable, "-W", "error", "-c", NO_ROS.format(module=node)]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert ended.returncode != 0
+    assert ended.stderr.count("Traceback") == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("robot.errors.MissingDependency: ")
+    for words in ("pip install '.[ros]'", "ros-jazzy-rclpy", "ROS 2 Jazzy"):
+        assert words in last
 
 
 @pytest.mark.parametrize(

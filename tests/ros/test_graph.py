@@ -1,7 +1,5 @@
-"""What the graph offers: topics, types and QoS by introspection; what its modules load; both front ends alike."""
+"""What the graph offers: topics, types and QoS by introspection; both front ends alike."""
 
-import json
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,11 +22,6 @@ from robot.ros.description import (
 from robot.ros.topics import Topic
 from tests.ros.probe import Probe
 
-ROOT = Path(__file__).parents[2]
-LIGHT = ("robot.ros.arbiter_node", "robot.ros.episode_node", "robot.ros.health_node", "robot.ros.recorder_node")
-SIMULATED = ("sim.arm_node", "sim.camera_node", "sim.operator_node")
-PAGE = "robot.operator.page_node"
-LEARNED = "policies.policy_node"
 PUBLISHED = (
     topics.JOINT_STATES, topics.OBJECT_STATE, topics.SIM_STATE, topics.APPLIED_COMMAND, topics.COMMAND,
     topics.ACTION_CHUNK, topics.CHUNK_INFO, topics.POLICY_ALIVE, topics.SAFETY_STATE, topics.ESTOP, topics.AUTHOR,
@@ -67,38 +60,6 @@ def test_no_subscriber_of_the_table_asks_for_more_than_is_published() -> None:
     for topic in topics.TOPICS:
         assert topic.publish.reliable >= topic.subscribe.reliable, topic.name
         assert topic.publish.latched >= topic.subscribe.latched, topic.name
-
-
-NO_ROS = """
-import sys
-for name in ("rclpy", "std_msgs", "sensor_msgs", "trajectory_msgs", "diagnostic_msgs", "builtin_interfaces"):
-    sys.modules[name] = None
-import {module}
-"""
-
-
-@pytest.mark.parametrize("module", [*LIGHT, *SIMULATED, PAGE])
-def test_without_ros_a_node_says_what_to_install(module: str) -> None:
-    code = NO_ROS.format(module=module)
-    ended = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert ended.returncode != 0
-    assert ended.stderr.count("Traceback") == 1
-    last = ended.stderr.strip().splitlines()[-1]
-    assert last.startswith("robot.errors.MissingDependency: ")
-    for words in ("pip install '.[ros]'", "ros-jazzy-rclpy", "ROS 2 Jazzy"):
-        assert words in last
-
-
-@pytest.mark.parametrize("module", [*LIGHT, *SIMULATED, PAGE, "robot.ros.up"])
-def test_a_node_loads_no_learning(module: str) -> None:
-    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    loaded = {name.partition(".")[0] for name in json.loads(found.stdout.splitlines()[-1])}
-    assert not loaded & {"torch", "policies", "world_models", "hardware"}
-    if not module.startswith("sim"):
-        assert "sim" not in loaded
-    if module == "robot.ros.up":
-        assert not loaded & {"rclpy", "mujoco"}
 
 
 def test_every_described_module_exists_and_is_given_no_unknown_parameter() -> None:
