@@ -2,13 +2,16 @@
 
 Networks, batch and updates per step are the same; all take turns in one process. On one thread a turn is timed by its
 processor time, on two by the clock, and the best turn counts: whatever else runs on the machine only ever adds.
+A comparison ends after `TURNS` turns, or earlier, with `FEWEST_TURNS` made, once it has taken `LIMIT_S`. Every row is
+told on stderr as soon as it is known.
 """
 
 import importlib.util
+import sys
 import time
 import tomllib
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ STATE, ACTION, HIDDEN, BATCH = 39, 4, (256, 256), 256
 ROWS, IMAGE_ROWS = 50_000, 2_000
 UTD = 20
 CAMERAS, IMAGE = ("scene", "wrist"), (84, 84, 3)
-TURNS = 8
+TURNS, FEWEST_TURNS, LIMIT_S = 8, 3, 25.0
 TWO_CRITICS = SACLearnerConfig(
     HIDDEN, HIDDEN, heads=2, layer_norm=False, utd_ratio=1, actor_value="min", entropy_per_dimension=-1.0
 )
@@ -63,34 +66,36 @@ class _World(gymnasium.Env[Any, np.ndarray]):
 
 
 def run() -> dict[str, Any]:
-    """Measure and hold against the targets; takes two minutes."""
+    """Measure and hold against the targets; takes two minutes, three where the machine is busy."""
     if importlib.util.find_spec("stable_baselines3") is None:
         raise MissingDependency("`tandem bench learner` measures against stable-baselines3: pip install '.[dev]'")
     before = torch.get_num_threads()
     try:
-        rows = [row for threads in (1, 2) for row in _measure_updates(threads)]
-        torch.set_num_threads(1)
-        rows += _measure_images()
+        rows = [_told(found) for found in chain(_measure_updates(1), _measure_updates(2), _measure_images())]
     finally:
         torch.set_num_threads(before)
     return {"name": "learner", "ok": all(row["ok"] for row in rows), "rows": rows, "machine": machine()}
 
 
-def _measure_updates(threads: int) -> list[dict[str, Any]]:
+def _told(found: dict[str, Any]) -> dict[str, Any]:
+    figures = " ".join(f"{name} {found[name]}" for name in ("value", "unit", "ratio", "target", "ok"))
+    print(f"learner: {found['metric']}: {figures}", file=sys.stderr, flush=True)
+    return found
+
+
+def _measure_updates(threads: int) -> Iterator[dict[str, Any]]:
+    suffix = f"{threads}_thread" + "s" * (threads > 1)
     peer = sb3_update()
     torch.set_num_threads(threads)
     clock = time.thread_time if threads == 1 else time.perf_counter
     pair = _in_turns({"ours": our_update(TWO_CRITICS), "sb3": peer}, clock, calls_per_turn=10)
+    yield _row(f"two_critics_per_sb3_{suffix}", 1.0 / pair["ours"], "updates/s", 1.0 / pair["sb3"])
+    share = two_critic_flop() / pair["ours"] / matrix_product_rate(clock)
+    yield _row(f"two_critics_share_of_matrix_products_{suffix}", share, "share", None)
     plain = our_update(TEN_CRITICS, PlainEnsemble)
     ten = _in_turns({"ours": our_update(TEN_CRITICS), "loop": plain}, clock, calls_per_turn=1)
-    share = two_critic_flop() / pair["ours"] / matrix_product_rate(clock)
-    suffix = f"{threads}_thread" + "s" * (threads > 1)
-    return [
-        _row(f"two_critics_per_sb3_{suffix}", 1.0 / pair["ours"], "updates/s", 1.0 / pair["sb3"]),
-        _row(f"ten_critics_per_loop_{suffix}", UTD / ten["ours"], "updates/s", UTD / ten["loop"]),
-        _row(f"two_critics_share_of_matrix_products_{suffix}", share, "share", None),
-        _row(f"two_critics_per_lerobot_{suffix}", None, "not measured: no lerobot here", None),
-    ]
+    yield _row(f"ten_critics_per_loop_{suffix}", UTD / ten["ours"], "updates/s", UTD / ten["loop"])
+    yield _row(f"two_critics_per_lerobot_{suffix}", None, "not measured: no lerobot here", None)
 
 
 def our_update(config: SACLearnerConfig, ensemble: Callable[[int], nn.Module] | None = None) -> Call:
@@ -151,10 +156,11 @@ def matrix_product_rate(clock: Callable[[], float]) -> float:
     return 2.0 * 2 * BATCH * 256 * 256 / best
 
 
-def _measure_images() -> list[dict[str, Any]]:
+def _measure_images() -> Iterator[dict[str, Any]]:
     """Sample two 84x84 images of each of two states, from ours and from stable-baselines3's dictionary buffer."""
     from stable_baselines3.common.buffers import DictReplayBuffer
 
+    torch.set_num_threads(1)
     ours = ImageReplay(
         {"action": ACTION, "reward": 0, "discount": 0}, dict.fromkeys(CAMERAS, IMAGE), IMAGE_ROWS, ends=1
     )
@@ -175,16 +181,17 @@ def _measure_images() -> list[dict[str, Any]]:
     arrays = [*theirs.observations.values(), *theirs.next_observations.values()]
     arrays += [theirs.actions, theirs.rewards, theirs.dones, theirs.timeouts]
     their_bytes = sum(array.nbytes for array in arrays) / IMAGE_ROWS
-    return [
-        _row("image_batches_per_sb3", 1.0 / best["ours"], "batches/s", 1.0 / best["sb3"]),
-        _row("image_bytes_per_sb3", ours.bytes_per_transition, "bytes", their_bytes, most=True),
-    ]
+    yield _row("image_batches_per_sb3", 1.0 / best["ours"], "batches/s", 1.0 / best["sb3"])
+    yield _row("image_bytes_per_sb3", ours.bytes_per_transition, "bytes", their_bytes, most=True)
 
 
 def _in_turns(calls: dict[str, Call], clock: Callable[[], float], calls_per_turn: int) -> dict[str, float]:
     """Return the time of one call of each [s], the best turn's; the first turn warms up."""
     best = dict.fromkeys(calls, float("inf"))
+    end = time.perf_counter() + LIMIT_S
     for turn in range(TURNS + 1):
+        if turn > FEWEST_TURNS and time.perf_counter() > end:
+            break
         for name, call in calls.items():
             began = clock()
             for _ in range(calls_per_turn):

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from policies.checkpoint import PolicyContent, SavablePolicy, check_tensors, restore_policy
-from policies.learners.critics import CriticEnsemble
+from policies.fine_residual import FineActor, FineCritics
 from policies.normalization import ActionLimits, StateNormalizer
 from policies.observations import state_size
 from policies.presets import with_tuples
-from policies.residual_policy import ResidualActor, ResidualConfig, ResidualPolicy, compose
+from policies.residual_policy import ResidualConfig, ResidualPolicy, compose
 from robot.errors import ConfigError
 
 KIND = "resfit_guarded"
@@ -25,6 +25,7 @@ class GateConfig:
     hidden: tuple[int, ...] = (256, 256)
     heads: int = 10
     layer_norm: bool = True
+    frequencies: tuple[float, ...] = ()  # of the state, that actor and critics see
 
     def __post_init__(self) -> None:
         if self.heads < 2 or self.caution < 0.0:
@@ -38,7 +39,7 @@ class GatedActor(nn.Module):
     cancels; the correction passes when mean_j A_j exceeds `caution` times the standard deviation over the heads.
     """
 
-    def __init__(self, actor: ResidualActor, critic: CriticEnsemble, scale: float, caution: float) -> None:
+    def __init__(self, actor: FineActor, critic: FineCritics, scale: float, caution: float) -> None:
         super().__init__()
         self.actor, self.critic, self.scale, self.caution = actor, critic, scale, caution
 
@@ -79,10 +80,15 @@ class GuardedPolicy(ResidualPolicy):
 
 def make_gated(sizes: tuple[int, int], residual: ResidualConfig, gate: GateConfig) -> GatedActor:
     """Return an actor of these settings with its critics; weights are yet to be drawn or loaded."""
-    critic = CriticEnsemble(
-        *sizes, gate.hidden, gate.heads, use_layer_norm=gate.layer_norm, action_gain=residual.action_gain
+    critic = FineCritics(
+        *sizes,
+        gate.hidden,
+        gate.heads,
+        frequencies=gate.frequencies,
+        use_layer_norm=gate.layer_norm,
+        action_gain=residual.action_gain,
     )
-    return GatedActor(ResidualActor(*sizes, residual), critic, residual.scale, gate.caution)
+    return GatedActor(FineActor(*sizes, residual, gate.frequencies), critic, residual.scale, gate.caution)
 
 
 def restore(content: PolicyContent) -> GuardedPolicy:

@@ -1,7 +1,8 @@
 """Hard-peg gate: each part of residual fine-tuning is removed in turn, and its loss must show (off_policy spec, 8.2).
 
-Arms: `resfit`, the reference; `no_layer_norm`, in actor and critic; `one_step` returns; `no_demos` in the batches; and
-`store_residual`, which keeps the residual of every step, demonstrated or made online, in place of the executed action.
+Arms: `resfit`, the reference (recipe resfit_fine); `no_layer_norm`, in actor and critic; `one_step` returns; `no_demos`
+in the batches; and `store_residual`, which keeps the residual of every step, demonstrated or made online, in place of
+the executed action.
 All have the demonstrations, the base and the budget of their seed. The mutation score is the share of the mutants that
 end as far below the reference as the target says.
 """
@@ -19,7 +20,7 @@ from policies.base.behavior_cloning import BehaviorCloningConfig, train_base
 from policies.data.demonstrations import collect_from
 from policies.evaluation import Evaluator
 from policies.presets import with_tuples
-from policies.recipes.resfit import ResFiTConfig, finetune
+from policies.recipes.resfit_fine import FineResFiTConfig, finetune
 from policies.replay import NStep, Step, Transition
 from policies.run import Run
 from policies.starts import evaluation_starts
@@ -35,6 +36,9 @@ CELLS = [(arm, seed) for seed in (0, 1, 2) for arm in ("resfit", *MUTANTS)]
 DEPENDS = [
     "tests/gates/blocked_peg.py",
     "tests/gates/hard_peg.py",
+    "policies/fine_residual.py",
+    "policies/recipes/resfit_fine.py",
+    "policies/state_waves.py",
     *RESIDUAL_FILES,
 ]
 
@@ -44,7 +48,7 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     if arm == "store_residual":
         NStep.push = _push_residual  # type: ignore[method-assign]
-    config = ResFiTConfig(**(with_tuples(profile["resfit"]) | MUTANTS.get(arm, {})))
+    config = FineResFiTConfig(**(with_tuples(profile["resfit"]) | MUTANTS.get(arm, {})))
     clone = BehaviorCloningConfig(**with_tuples(profile["bc"]))
     demonstrations = collect_from(HardPeg(), HardPegExpert(), "gates/hard-peg", profile["demos"], seed)
     starts, few = evaluation_starts(profile["episodes"]), evaluation_starts(profile["curve_episodes"])

@@ -1,8 +1,9 @@
 """No-dip gate: guarded residual fine-tuning never deploys what is worse than its base, and learns nearly as fast.
 
-Arms: `TASK-guarded` (recipe resfit_guarded) and `TASK-unguarded` (resfit), on the hard peg and on the simulated peg of
-the demo. Every checkpoint, the last one included, runs from the same starts as the base; each point of the curve keeps
-the paired 95 % interval of policy minus base. The unguarded arm has to show the dip, else the guard proves nothing.
+Arms: `TASK-guarded` (recipe resfit_guarded) and `TASK-unguarded` (resfit_fine), on the hard peg and on the simulated
+peg of the demo. Every checkpoint, the last one included, runs from the same starts as the base; each point of the
+curve keeps the paired 95 % interval of policy minus base. The unguarded arm has to show the dip, else the guard proves
+nothing.
 """
 
 import math
@@ -18,8 +19,8 @@ from policies.base.behavior_cloning import BehaviorCloningConfig, train_base
 from policies.data.demonstrations import Demonstrations, collect, collect_from
 from policies.evaluation import Evaluation, Evaluator, World, build_world
 from policies.presets import with_tuples
-from policies.recipes import resfit, resfit_guarded
-from policies.recipes.resfit import ResFiTConfig
+from policies.recipes import resfit_fine, resfit_guarded
+from policies.recipes.resfit_fine import FineResFiTConfig
 from policies.recipes.resfit_guarded import GuardedResFiTConfig
 from policies.run import Run
 from policies.starts import evaluation_starts
@@ -35,9 +36,12 @@ DEPENDS = [
     "tests/gates/hard_peg.py",
     "robot/tick.py",
     "sim/tasks/peg_insert.py",
+    "policies/fine_residual.py",
     "policies/guard.py",
     "policies/guarded_policy.py",
+    "policies/recipes/resfit_fine.py",
     "policies/recipes/resfit_guarded.py",
+    "policies/state_waves.py",
     *RESIDUAL_FILES,
 ]
 
@@ -48,8 +52,8 @@ def run_cell(arm: str, seed: int, profile: dict[str, Any]) -> dict[str, Any]:
     task, kind = arm.split("-")
     settings = profile[task]
     world, demonstrations = _task(task, settings, seed)
-    config: ResFiTConfig = ResFiTConfig(**with_tuples(settings["resfit"]))
-    recipe: Any = resfit
+    config = FineResFiTConfig(**with_tuples(settings["resfit"]))
+    recipe: Any = resfit_fine
     if kind == "guarded":
         recipe, config = resfit_guarded, GuardedResFiTConfig(**with_tuples(settings["resfit"] | profile["guard"]))
     clone = BehaviorCloningConfig(**with_tuples(settings["bc"]))

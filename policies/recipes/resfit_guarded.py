@@ -1,6 +1,6 @@
 """ResFiT without the dip: what is deployed changes only when its own episodes say that it may.
 
-What it adds to ResFiT (policies/recipes/resfit.py), as it is run here:
+What it adds to ResFiT with fine networks (policies/recipes/resfit_fine.py), as it is run here:
 1. Per step: the correction acts where every critic's advantage over the base action is positive with some confidence
    (`caution`); elsewhere the base acts alone. In the run and in the deployed policy alike.
 2. Per episode: every second episode of the warm-up and a small share of those after it are run by the base alone,
@@ -26,7 +26,7 @@ from policies.data.demonstrations import Demonstrations, Env
 from policies.guard import GuardConfig, SuccessGuard
 from policies.guarded_policy import GateConfig, GatedActor, GuardedPolicy, make_gated, restore
 from policies.recipes import resfit
-from policies.recipes.resfit import ResFiT, ResFiTConfig
+from policies.recipes.resfit_fine import FineResFiT, FineResFiTConfig
 from policies.residual_calibration import residual_metrics
 from policies.run import Run
 from policies.training import LoopConfig, LoopState, train
@@ -38,8 +38,8 @@ GROWTH = 1.05  # of the residual's reach per corrected episode; it shrinks by th
 
 
 @dataclass(frozen=True)
-class GuardedResFiTConfig(ResFiTConfig):
-    """ResFiT's settings and the guard's."""
+class GuardedResFiTConfig(FineResFiTConfig):
+    """The settings of `resfit_fine` and the guard's."""
 
     caution: float = 1.0
     initial_share: float = 0.5  # of the residual's scale
@@ -55,7 +55,7 @@ class GuardedResFiTConfig(ResFiTConfig):
             check()
 
     def gate(self) -> GateConfig:
-        return GateConfig(self.caution, self.critic_hidden, self.heads, self.layer_norm)
+        return GateConfig(self.caution, self.critic_hidden, self.heads, self.layer_norm, self.frequencies)
 
     def guard(self) -> GuardConfig:
         return GuardConfig(self.guard_window, self.guard_margin, self.base_share)
@@ -64,8 +64,8 @@ class GuardedResFiTConfig(ResFiTConfig):
 PRESETS = {name: GuardedResFiTConfig(**asdict(preset)) for name, preset in resfit.PRESETS.items()}
 
 
-class GuardedResFiT(ResFiT):
-    """ResFiT's source with the guard around acting: who runs an episode, what it may correct, what is deployed."""
+class GuardedResFiT(FineResFiT):
+    """The fine source with the guard around acting: who runs an episode, what it may correct, what is deployed."""
 
     config: GuardedResFiTConfig
 
