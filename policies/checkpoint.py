@@ -79,7 +79,7 @@ def read_content(path: Path) -> PolicyContent:
 
 def restore_policy(content: PolicyContent) -> Policy:
     """Build the policy a content describes; CheckpointMismatch where its settings are of another version."""
-    module = load_module("policy kind", content.kind, "tandem.bases", "tandem.recipes")
+    module = load_module("policy kind", content.kind, "tandem.bases", "tandem.recipes", "tandem.policies")
     try:
         return cast(Policy, module.restore(content))
     except (TypeError, KeyError) as error:

@@ -221,6 +221,34 @@ class Import:
         return {"store": self.store, "episodes": [_facts(info) for info in infos], "steps": steps}
 
 
+@dataclass(frozen=True)
+class Warn:
+    """Learn from recorded takeovers when a policy is about to need one, and write the policy with that warning."""
+
+    store: tyro.conf.Positional[Path]
+    """Folder of the episode store."""
+    policy: Path
+    """Policy file or run folder: whom people took over from."""
+    out: Path = Path("warned.safetensors")
+    """The policy that warns: `tandem up --policy`; the operator's page draws its risk."""
+    task: str | None = None
+    """Needed only where the store holds several."""
+    false_alarms_per_min: float = 2.0
+    """How often at most it may warn for nothing, per minute that the policy drives."""
+    seed: int = 0
+
+    def run(self) -> dict[str, Any]:
+        from policies.takeovers.warning.stored import learn_warning
+
+        wanted = {name: getattr(self, name) for name in ("task", "false_alarms_per_min", "seed")}
+        found = learn_warning(self.store, self.policy, self.out, **wanted)
+        print(
+            f"warns 0.5 s ahead of {found['warned']:.0%} of {found['judged_takeovers']} takeovers kept aside, "
+            f"{found['false_alarms_per_min']:.1f} times a minute for nothing; {self.out}"
+        )
+        return found
+
+
 def _named(stored: Stored) -> tuple[str, ...]:
     if not stored.episodes:
         raise ConfigError(f"name the episodes: --episodes ID ... (tandem data list {stored.store} shows them)")
@@ -248,6 +276,7 @@ Config = (
     | Annotated[Merge, tyro.conf.subcommand("merge")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Import, tyro.conf.subcommand("import")]
+    | Annotated[Warn, tyro.conf.subcommand("warn")]
 )
 
 

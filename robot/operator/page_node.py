@@ -40,7 +40,8 @@ INSIST_S = 5.0  # for how long a stop is asked for again until the arm shows it
 SHOWN_S = 0.5  # what is older is not shown as the robot's state
 NOTE_PERIOD_S = 0.05
 LOOP = ("late_p50_ms", "late_p99_ms", "overruns", "chunk_age_ms")  # of the arbiter's diagnostics
-SAID = ("success_probability", "success", "doubt", "uncertainty", "q_mean", "q_std")  # of itself, by a policy
+# What a policy says of itself.
+SAID = ("success_probability", "success", "doubt", "uncertainty", "q_mean", "q_std", "takeover_risk", "warning")
 AGE = "learner/parameter_age_s"  # the group of a served policy
 T = TypeVar("T")
 SERVICES = {"stop": topics.SAFETY_STOP, "reset": topics.SAFETY_RESET, "end": topics.EPISODE_STOP}
