@@ -75,7 +75,7 @@ class Belief:
         self._is_closed = closes
         if not closes:
             self._in_hand = None
-        elif not was_closed and "object_state" in seen and np.shape(seen.get("tcp_position")) == (3,):
+        elif not was_closed and "object_state" in seen and np.shape(seen.get("tcp_position")) == (3,):  # pyright: ignore[reportCallIssue, reportArgumentType]
             offset = np.asarray(seen["object_state"][:3]) - seen["tcp_position"]
             self._in_hand = offset if np.linalg.norm(offset) < AT_HAND_M else None
 
