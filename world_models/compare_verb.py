@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import tyro
 
+from policies.checkpoint import load_policy
 from policies.evaluation import Evaluation, evaluate
 from policies.imagined import env_in
 from policies.run import new_folder, write_json
@@ -17,8 +18,10 @@ from robot.checkpoint_file import find_policy
 from robot.errors import ConfigError
 from robot.machine import machine
 from world_models.acceptance.rows import Report, in_words, read_targets
+from world_models.exchange import exchange
 from world_models.loading import load_world_model
 from world_models.metrics.ranking import MIN_POLICIES, Ranking, rank
+from world_models.trust import read_trust
 
 EPISODES = 48
 
@@ -34,15 +37,17 @@ class ComparePolicies:
     env: str = ""
     """The true world; the model's own task by default."""
     episodes: int = EPISODES
+    exchanged: int = 0
+    """Starts of each policy at which the worlds are also given each other's actions, to tell why they part."""
     tier: str = "cpu"
     out: Path | None = None
     """Folder for result.json and the scatter plot; None: a new one under runs/."""
 
     def __post_init__(self) -> None:
-        if len(self.policies) < MIN_POLICIES or self.episodes < 1:
+        if len(self.policies) < MIN_POLICIES or self.episodes < 1 or self.exchanged < 0:
             raise ConfigError(
-                f"a ranking needs at least {MIN_POLICIES} policies and 1 episode of each, got {len(self.policies)} "
-                f"and {self.episodes}"
+                f"a ranking needs at least {MIN_POLICIES} policies and 1 episode of each, exchanged >= 0; got "
+                f"{len(self.policies)}, {self.episodes} and {self.exchanged}"
             )
 
     def run(self) -> dict[str, Any]:
@@ -60,6 +65,7 @@ class ComparePolicies:
         add_ranking(found, report)
         for row in report.rows:
             print(in_words(row), flush=True)
+        exchanged = self._exchange(paths, env)
         plot = draw_scatter(out / "ranking.png", imagined, true)
         result = {
             "name": "imagine-compare",
@@ -69,11 +75,24 @@ class ComparePolicies:
                 {"policy": path, "imagined": asdict(first.success), "true": asdict(second.success)}
                 for path, first, second in zip(paths, imagined, true, strict=True)
             ],
+            "exchanged": exchanged,
             "plot": plot,
             "machine": machine(),
         }
         write_json(out / "result.json", result)
         return result
+
+    def _exchange(self, paths: Sequence[Path], env: str) -> list[dict[str, Any]]:
+        """Return, per policy, which share of the first starts is solved in which of four ways; print it."""
+        if not self.exchanged:
+            return []
+        model, trust, found = load_world_model(self.model), read_trust(self.model), []
+        for path in paths:
+            starts = evaluation_starts(self.exchanged)
+            shares = exchange(model, trust, load_policy(path), env, starts).shares()
+            print(f"{path}: " + ", ".join(f"{name} {value:.2f}" for name, value in shares.items()), flush=True)
+            found.append({"policy": path, "n": self.exchanged} | shares)
+        return found
 
 
 def add_ranking(found: Ranking, report: Report) -> None:

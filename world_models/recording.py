@@ -39,8 +39,8 @@ CLONES = ((5, 300), (15, 800), (40, 2000))  # demonstrations and gradient steps
 class Mix:
     """Shares of the episodes by who drives; the rest is smooth chance."""
 
-    success: float = 0.4
-    near_miss: float = 0.3
+    success: float = 0.3
+    near_miss: float = 0.4
     clones: float = 0.2
 
     def __post_init__(self) -> None:
@@ -162,7 +162,7 @@ def _driver(
     if kind == "near_miss":
         return NearMiss(env_id, grippers)
     if kind == "clone":
-        return Cloned(clones[int(rng.integers(len(clones)))])
+        return Cloned(clones[int(rng.integers(len(clones)))], grippers)
     return Wander(station.action_low, station.action_high, grippers)
 
 

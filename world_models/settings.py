@@ -104,7 +104,7 @@ _GPU = VideoModelConfig(
 # Simulation has no chance in it: what is to be learned is what actions do to pure noise, so that counts most here.
 _CPU = VideoModelConfig(
     sample_steps=2,  # 4 gave twice the variance between seeds, and frames further from the truth
-    codec_steps=1500,
+    codec_steps=1000,
     steps=2000,
     learning_rate=2e-3,
     lockstep_share=0.5,  # as a sampler has it
