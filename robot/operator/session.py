@@ -147,6 +147,10 @@ class OperatorSession:
         self._gripper_m: float | None = None
         self._label = _NO_LABEL
         self._withdrawn = ""
+        self._clutch, self._pressed = (
+            first_seq,
+            ("", -1),
+        )  # presses of every page's clutch; the page and number of the last
 
     def holder(self, now_s: float) -> str | None:
         """Return the page that holds the controls, None after `LEASE_S` without a packet of it."""
@@ -177,6 +181,8 @@ class OperatorSession:
             self._request = None
         if packet.side != self._side:
             self._side, self._gripper_m = packet.side, None
+        if packet.hand is not None and self._pressed != (page, packet.clutch):
+            self._clutch, self._pressed = self._clutch + 1, (page, packet.clutch)
         self._newest = packet
         self._withdrawn = ""
         notices = [self._take_edge(name, packet, now_s, seen) for _, name in edges]
@@ -201,6 +207,7 @@ class OperatorSession:
         self._seq += 1
         request, mark = _next(self._request, now_s, seen), _next(self._mark, now_s, seen)
         self._request, self._mark = request, mark
+        hand = packet.hand if packet.engaged and not packet.rewinds else None
         return OperatorInput(
             seq=self._seq,
             time_ns=time_ns,
@@ -211,6 +218,9 @@ class OperatorSession:
             twist=self._twist(packet, now_s, seen),
             gripper=self._gripper_m if packet.engaged else None,
             side=packet.side,
+            is_fine=hand is not None and packet.is_fine,
+            pose=hand,
+            clutch=self._clutch,
             mark_back_s=WENT_WRONG_S if mark and mark.mark is Mark.WENT_WRONG else 0.0,
             device_time_ns=round(packet.sent_s * NS_PER_S),
         )

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -136,3 +136,10 @@ class StandIn:
         if packet and packet.mark in (Mark.SUCCESS, Mark.FAILURE) and self.phase == "running":
             self.phase, self.end_reason = "ended", packet.mark.name.lower()
             self._owner = replace(self._owner, mode=Mode.ENDED)
+
+
+def until(is_so: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline_s, f"not so within {timeout_s} s"
+        time.sleep(0.02)

@@ -1,7 +1,7 @@
 """The page in a real browser, over a stand-in for the robot: what keys, fingers, focus and a lost link do."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,41 +13,12 @@ from robot.ownership import Mode
 from robot.specs import load_station
 from robot.types import Mark
 from tests.operator.chromium import Chromium, Tab, find_chromium
-from tests.operator.stand_in import StandIn
+from tests.operator.stand_in import StandIn, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PICTURE = (
     "document.getElementById('camera-scene').toDataURL().length + document.getElementById('camera-scene').toDataURL()"
 )
-
-
-@pytest.fixture
-def cockpit() -> Iterator[StandIn]:
-    with StandIn() as cockpit:
-        yield cockpit
-
-
-@pytest.fixture
-def server(cockpit: StandIn) -> Iterator[PageServer]:
-    with PageServer(OperatorPage(cockpit, OperatorSession(load_station("fr3_sim")), open_door(port=0))) as server:
-        yield server
-
-
-@pytest.fixture
-def tab(browser: Chromium, server: PageServer) -> Iterator[Tab]:
-    with browser.tab() as tab:
-        tab.resize(1280, 900)
-        tab.open(server.door.address)
-        tab.wait_for("document.body.dataset.owner === 'policy'")
-        yield tab
-        assert tab.errors == []
-
-
-def until(is_so: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline_s, f"not so within {timeout_s} s"
-        time.sleep(0.02)
 
 
 def drive(tab: Tab, cockpit: StandIn, code: str, is_there: Callable[[], bool]) -> None:

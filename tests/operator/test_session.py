@@ -297,3 +297,26 @@ def test_a_replayed_packet_is_refused_by_name(session: OperatorSession) -> None:
     assert page.send(1.0).refusal == ""
     page.seq = 0
     assert page.send(1.05, move=UP).refusal == REPLAYED
+
+
+def test_a_hand_goes_out_while_the_dead_man_is_held_and_every_press_of_any_page_is_another(
+    session: OperatorSession,
+) -> None:
+    """The tick latches hand and arm where `clutch` changes: what a new page counts from is not what another counted."""
+    here = (0.1, 0.2, 0.3, 1.0, 0.0, 0.0, 0.0)
+    page, clutches = Page(session), []
+    for now_s, press in ((1.0, 1), (1.05, 1), (1.1, 2)):
+        page.send(now_s, hand=here, clutch=press, is_fine=press == 2)
+        taken = page.take(now_s)
+        assert taken is not None and taken.pose == here and taken.twist == (0.0,) * 6
+        assert taken.is_fine == (press == 2)
+        clutches.append(taken.clutch)
+    page.send(1.15, engaged=False, hand=here, clutch=2)
+    released = page.take(1.15)
+    assert released is not None and released.pose is None
+    session.leave(page.name, 1.2)
+    other = Page(session, "other")
+    other.send(1.25, hand=here, clutch=2)
+    taken = other.take(1.25)
+    assert taken is not None
+    assert clutches == [101, 101, 102] and taken.clutch == 103

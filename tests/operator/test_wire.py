@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from robot.operator.wire import EDGES, FRAMES, MAX_BYTES, MAX_EDGES, PacketError, PagePacket, pack, unpack
 
-MOVE, COUNT = 28, 52  # where they are in a packet
+MOVE, HAND, COUNT = 28, 56, 84  # where they are in a packet
 GOOD = PagePacket(7, 1.5, edges=((1, "take_over"),))
+HELD = PagePacket(7, 1.5, hand=(0.25, -0.5, 1.0, 0.5, -0.5, 0.5, 0.5))
 
 
 def changed(offset: int, value: bytes, packet: PagePacket = GOOD) -> bytes:
@@ -35,6 +36,11 @@ def changed(offset: int, value: bytes, packet: PagePacket = GOOD) -> bytes:
         frame=st.sampled_from(FRAMES),
         rewinds=st.booleans(),
         key=st.integers(0, 2**64 - 1),
+        is_fine=st.booleans(),
+        hand=st.one_of(
+            st.none(), st.tuples(*[st.floats(-100, 100, width=32)] * 3, *map(st.just, (0.5, -0.5, 0.5, 0.5)))
+        ),
+        clutch=st.integers(0, 2**32 - 1),
     )
 )
 @settings(max_examples=100, deadline=None)
@@ -49,13 +55,16 @@ def test_a_packet_comes_back_as_it_was_sent(packet: PagePacket) -> None:
     [
         (b"", "not a packet"),
         (b'{"seq": 1}', "not a packet"),
-        (changed(0, b"\2"), "version 1"),
+        (changed(0, b"\1"), "version 2"),
         (pack(GOOD)[:-1], "edges"),
         (pack(GOOD) + b"\0", "edges"),
         (pack(GOOD) * 2, "edges"),
         (changed(COUNT, b"\2"), "edges"),
         (pack(GOOD)[:COUNT] + bytes([MAX_EDGES + 1]) + bytes(5 * (MAX_EDGES + 1)), "at most 16"),
         (changed(1, b"\x80"), "flags"),
+        (changed(HAND, struct.pack("<f", math.nan), HELD), "hand is"),
+        (changed(HAND, struct.pack("<f", 101.0), HELD), "within 100 m"),
+        (changed(HAND + 12, struct.pack("<f", 0.9), HELD), "of length 1"),
         (changed(2, b"\1"), "side is 1, this station has 1"),
         (changed(3, bytes([len(FRAMES)])), "frame"),
         (changed(16, struct.pack("<d", math.nan)), "sent_s"),

@@ -1,4 +1,4 @@
-// What the person asks of the arm, whichever device it comes from: keys, pads, gamepad. A device that owns is the
+// What the person asks of the arm, whichever device it comes from: keys, pads, gamepad, a hand in space. A device that owns is the
 // dead-man; when the window loses the focus or the tab is hidden, all of them let go.
 
 export const MOVES = {
@@ -24,7 +24,8 @@ export class Drive {
   constructor(press, send, changed) {
     [this.press, this.send, this.changed] = [press, send, changed];
     this.held = new Set();      // codes of keys, and of buttons that stand for them
-    this.devices = new Map();   // pads and gamepads that say something now: {owns, move, fine, rewinds}
+    this.devices = new Map();   // pads, gamepads and hands that say something now: {owns, move, fine, rewinds, hand, clutch}
+    this.immersed = false;      // in a session of WebXR, which has the input then, whatever window has the focus
     this.latched = false;
     this.tookOverAt = -Infinity;
     this.sides = [""];
@@ -35,13 +36,15 @@ export class Drive {
     this.locked = [false, false, false];  // forward, left, up
   }
 
-  get isFocused() { return document.hasFocus() && !document.hidden; }
+  get isFocused() { return this.immersed || (document.hasFocus() && !document.hidden); }
   get isEngaged() {
     const holds = this.latched || OWNS.some((code) => this.held.has(code));
     return this.isFocused && (holds || [...this.devices.values()].some((device) => device.owns));
   }
   get rewinds() { return this.held.has("KeyR") || [...this.devices.values()].some((device) => device.rewinds); }
   get isFine() { return this.fine || this.held.has("ShiftLeft") || [...this.devices.values()].some((device) => device.fine); }
+
+  get hand() { return [...this.devices.values()].find((device) => device.hand) ?? { hand: null, clutch: 0 }; }
 
   get move() {
     const move = [0, 0, 0, 0, 0, 0];

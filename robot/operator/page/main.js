@@ -5,6 +5,7 @@ import { Cameras } from "./cameras.js";
 import { Drive } from "./drive.js";
 import { Episodes } from "./episodes.js";
 import { Gamepads, LEGEND } from "./gamepad.js";
+import { Hand } from "./hand.js";
 import { HeadsUp } from "./heads_up.js";
 import { keyButton, listenToKeys, markKeys } from "./keys.js";
 import { Learning } from "./learning.js";
@@ -46,13 +47,14 @@ const trace = new Trace(byId("trace"), byId("trace-words"));
 const learning = new Learning(byId("curve"), byId("curve-words"), byId("curve-run"));
 const transport = new Transport(intent, { hello, state: hear, image: (buffer) => cameras.show(buffer), opened: () => { drive.latched = false; } });
 const headsUp = new HeadsUp(transport, drive);
+const hand = new Hand(drive, (text) => headsUp.notify(text));
 const episodes = new Episodes(byId("episodes"), (text) => headsUp.notify(text));
 
 function intent() {
   const engaged = drive.isEngaged;
   const wantsControl = engaged || transport.hasRecentEdge || (headsUp.isMine && headsUp.isHuman);
   return { watching: !document.hidden, wantsControl, engaged, rewinds: engaged && drive.rewinds, move: drive.move,
-    side: drive.side, frame: drive.frame, shown: cameras.shown };
+    fine: drive.isFine, ...drive.hand, side: drive.side, frame: drive.frame, shown: cameras.shown };
 }
 
 function hello(facts) {
@@ -113,6 +115,8 @@ function buildControls() {
     item.append(Object.assign(document.createElement("kbd"), { textContent: button }), what);
     return item;
   }));
+  byId("hand").addEventListener("click", () => { byId("hand").blur(); hand.toggle(); });
+  hand.find().then((isThere) => { byId("hand").hidden = !isThere; });
   buildPads(drive, byId("plane"), byId("strip"));
 }
 
@@ -150,6 +154,7 @@ function paint() {
     trace.paint(now(), Boolean(state.policy));
   }
   byId("gamepad").classList.toggle("there", gamepads.name !== "");
+  byId("hand").textContent = hand.session ? "Put the hand away" : "Drive by hand (WebXR)";
   byId("gamepad-name").textContent = gamepads.name ? (gamepads.owns ? "owns the arm"
     : drive.isFocused ? "connected: hold RT to own" : "connected: click the page first") : "none; press a button on it to connect";
 }
@@ -167,4 +172,4 @@ setInterval(refreshAid, AID_EVERY_MS);
 requestAnimationFrame(paint);
 
 // For the browser's console and the tests.
-globalThis.tandem = { cameras, drive, episodes, gamepads, headsUp, learning, scene, sound, trace, transport, now };
+globalThis.tandem = { cameras, drive, episodes, gamepads, hand, headsUp, learning, scene, sound, trace, transport, now };

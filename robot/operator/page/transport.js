@@ -2,9 +2,9 @@
 // greeting, states and images. The newest wins and nothing is queued. What happens once, an edge, is repeated until the
 // server has acknowledged its number.
 
-const HEAD_BYTES = 53;
+const HEAD_BYTES = 85;
 const EDGE_BYTES = 5;
-const VERSION = 1;
+const VERSION = 2;
 const MAX_EDGES = 16;
 const NO_SIDE = 255;
 const EDGE_LIFE_MS = 1000;       // an edge nobody acknowledged is dropped then, except a stop
@@ -49,7 +49,7 @@ export class Transport {
   pack(intent) {
     const edges = this.edges.slice(-MAX_EDGES);
     const view = new DataView(new ArrayBuffer(HEAD_BYTES + EDGE_BYTES * edges.length));
-    const flags = [intent.watching, intent.wantsControl, intent.engaged, intent.rewinds];
+    const flags = [intent.watching, intent.wantsControl, intent.engaged, intent.rewinds, intent.fine, intent.hand];
     const side = this.hello.sides.indexOf(intent.side);
     view.setUint8(0, VERSION);
     view.setUint8(1, flags.reduce((sum, flag, bit) => sum | (flag ? 1 << bit : 0), 0));
@@ -60,7 +60,9 @@ export class Transport {
     view.setFloat64(16, now(), true);
     view.setUint32(24, intent.shown, true);
     intent.move.forEach((share, axis) => view.setFloat32(28 + 4 * axis, share, true));
-    view.setUint8(52, edges.length);
+    view.setUint32(52, intent.clutch, true);
+    (intent.hand ?? []).forEach((number, index) => view.setFloat32(56 + 4 * index, number, true));
+    view.setUint8(84, edges.length);
     edges.forEach((edge, index) => {
       view.setUint32(HEAD_BYTES + EDGE_BYTES * index, edge.number, true);
       view.setUint8(HEAD_BYTES + EDGE_BYTES * index + 4, this.hello.edges.indexOf(edge.name));
