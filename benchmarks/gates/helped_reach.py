@@ -96,7 +96,7 @@ def _learn(arm: str, seed: int, profile: dict[str, Any], world: Any, shown: Demo
         return hg_dagger.finetune(world, base, shown, config, run, **common)
     if arm.startswith("rlif"):
         return rlif.finetune(world, None, shown, rlif.RLIFConfig(**with_tuples(profile["rlif"])), run, **common)
-    changes = {} if arm == "hil_serl" else {"demo_fraction": 0.0}
+    changes: dict[str, Any] = {} if arm == "hil_serl" else {"demo_fraction": 0.0}
     config = hil_serl.HILSERLConfig(**with_tuples(profile["hil_serl"]) | changes)
     return hil_serl.finetune(world, None, shown, config, run, **common)
 

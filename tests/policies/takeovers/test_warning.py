@@ -10,6 +10,7 @@ from policies.base.behavior_cloning import BehaviorCloning, train_base
 from policies.checkpoint import load_policy, save_policy
 from policies.data.demonstrations import Demonstrations
 from policies.data.episodes import read_store
+from policies.evaluation import roll_out
 from policies.observations import unflatten
 from policies.run import Run
 from policies.takeovers.warning.forecast import (
@@ -27,6 +28,7 @@ from robot.episode_store import EpisodeStore
 from robot.errors import ConfigError
 from robot.observation_history import ObservationHistory
 from robot.types import EndReason, Owner, Segment
+from tests.gates.blocked_peg import BlockedPeg
 from tests.policies.rig import TINY_BASE
 from tests.policies.takeovers.test_labels import ticks_of
 from tests.policies.test_store_reader import record, tick
@@ -115,6 +117,7 @@ def test_a_policy_says_what_its_forecast_would_have_said(
         assert chunk.groups[WARNING] == float(risks[index] >= 0.4)
         assert np.array_equal(chunk.actions, base.act(seen).actions)
     assert len(set(risks[:9])) > 1
+    assert roll_out(BlockedPeg(), policy, 0) == roll_out(BlockedPeg(), base, 0)
 
 
 def test_a_warning_is_learned_from_a_store_and_written_with_its_policy(tmp_path: Path) -> None:
