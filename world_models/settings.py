@@ -104,8 +104,8 @@ _GPU = VideoModelConfig(
 # Simulation has no chance in it: what is to be learned is what actions do to pure noise, so that counts most here.
 _CPU = VideoModelConfig(
     sample_steps=2,  # 4 gave twice the variance between seeds, and frames further from the truth
-    codec_steps=1000,
-    steps=2000,
+    codec_steps=1500,
+    steps=3000,
     learning_rate=2e-3,
     lockstep_share=0.5,  # as a sampler has it
     pure_noise_share=0.2,

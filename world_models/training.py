@@ -63,7 +63,7 @@ def train_world_model(
     places = torch.from_numpy(~data.table.is_validation)
     scale = ActionScale.fit(all_actions(data.table, data.spec), data.table.commands[places])
     model = VideoWorldModel(data.spec, config, scale, seed=seed, device=config.device)
-    _set_backgrounds(model, data)
+    _show(model, data)
     phases = _Phases(model, data, out, seed, tensorboard)
     phases.codec()
     codec = tree_hash(dict(model.network.codec.state_dict()))
@@ -150,9 +150,7 @@ class _Phases:
         run.close()
 
 
-def _set_backgrounds(model: VideoWorldModel, data: WorldData) -> None:
-    """Give the codec what each view shows on average."""
+def _show(model: VideoWorldModel, data: WorldData) -> None:
+    """Let the codec see what each view shows on average, and what is rare in it."""
     batch = draw_images(data, SAMPLE)(torch.Generator().manual_seed(0))
-    images, views = batch.pixels(model.device)
-    for view in range(len(data.spec.views)):
-        model.network.codec.backgrounds[view] = images[views == view].mean(dim=0)
+    model.network.codec.look_at(*batch.pixels(model.device))

@@ -15,11 +15,13 @@ from robot.errors import CheckpointMismatch
 from tests.world_models.conftest import CONFIG
 from world_models.batches import draw_windows
 from world_models.bench import sample_plainly
+from world_models.codec import Codec
 from world_models.contract import History
 from world_models.dynamics import two_hot
 from world_models.learner import AveragedLearner, DrawSource
 from world_models.loading import load_world_model
 from world_models.losses import dynamics_loss
+from world_models.settings import PRESETS
 from world_models.training import Trained, train_world_model
 from world_models.validation import film, first_look, held_out_windows, shuffle_ratio
 from world_models.video_model import VideoWorldModel
@@ -114,6 +116,18 @@ def test_frames_survive_the_codec(trained: Trained) -> None:
     for view, images in frames.items():
         assert again[view].shape == images.shape
         assert abs(again[view].astype(float) - images).mean() < 12.0
+
+
+def test_rare_colours_count_more_and_all_pixels_once_on_average() -> None:
+    codec = Codec(PRESETS["debug"], 2)
+    images = torch.full((2, 3, 32, 32), 0.5)
+    images[0, :, 3, 4] = torch.tensor([1.0, 0.0, 0.0])
+    codec.look_at(images, torch.tensor([0, 1]))
+    assert codec.rarity[1].max() == codec.rarity[1, 0b100100100] * 10  # a single colour has weight 1, absent ones 10
+    rare, common = codec.rarity[0, 0b111000000], codec.rarity[0, 0b100100100]
+    share = 1 / 32**2
+    assert rare / common == pytest.approx(((0.99 * (1 - share) + 0.005) / (0.99 * share + 0.005)) ** 0.5, rel=1e-4)
+    assert share * rare + (1 - share) * common == pytest.approx(1.0, rel=1e-4)
 
 
 def test_what_does_not_fit_is_refused(trained: Trained, call: tuple, tmp_path: Path) -> None:
