@@ -106,7 +106,8 @@ def test_every_family_runs_asynchronously_and_begins_with_what_is_frozen(
     policy = make(name, demonstrations)
     policy.spec = replace(policy.spec, execution_horizon=4)
     assert isinstance(policy, PrefixPolicy)
-    assert isinstance(policy.network, ContinuingNetwork) == (name.split("-", maxsplit=1)[0] in ("diffusion", "flow"))
+    continues = ("diffusion", "flow", "shortcut")
+    assert isinstance(policy.network, ContinuingNetwork) == (name.split("-", maxsplit=1)[0] in continues)
     runner = ChunkRunner(policy, f"async:{FROZEN}", in_real_time=True)
     runner.reset()
     given = []

@@ -16,7 +16,7 @@ from world_models.data import WorldData, read_world_data
 from world_models.settings import PRESETS
 
 CONFIG = replace(
-    PRESETS["debug"], ticks_per_frame=2, codec_steps=100, steps=250, learning_rate=4e-3, head_steps=4, horizon=8
+    PRESETS["debug"], ticks_per_frame=2, codec_steps=130, steps=250, learning_rate=4e-3, head_steps=4, horizon=8
 )
 SIZE, RATE_HZ = 32, 10.0
 VIEWS = ("front", "top")
