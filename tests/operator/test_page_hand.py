@@ -99,6 +99,7 @@ def test_what_happens_to_the_tracking_lets_go_until_the_next_press(worn: Tab, co
     elif fault == "lost":
         worn.evaluate("worn.view = null; worn.show()")
     elif fault == "hidden":
+        worn.evaluate("tandem.drive.latched = true")
         worn.evaluate("worn.visibilityState = 'hidden'; worn.dispatchEvent(new Event('visibilitychange'))")
     else:
         worn.evaluate("worn.end()")

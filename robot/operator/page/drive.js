@@ -25,7 +25,7 @@ export class Drive {
     [this.press, this.send, this.changed] = [press, send, changed];
     this.held = new Set();      // codes of keys, and of buttons that stand for them
     this.devices = new Map();   // pads, gamepads and hands that say something now: {owns, move, fine, rewinds, hand, clutch}
-    this.immersed = false;      // in a session of WebXR, which has the input then, whatever window has the focus
+    this.isImmersed = () => false;  // in a visible session of WebXR, which has the input, whatever window has the focus
     this.latched = false;
     this.tookOverAt = -Infinity;
     this.sides = [""];
@@ -36,7 +36,7 @@ export class Drive {
     this.locked = [false, false, false];  // forward, left, up
   }
 
-  get isFocused() { return this.immersed || (document.hasFocus() && !document.hidden); }
+  get isFocused() { return this.isImmersed() || (document.hasFocus() && !document.hidden); }
   get isEngaged() {
     const holds = this.latched || OWNS.some((code) => this.held.has(code));
     return this.isFocused && (holds || [...this.devices.values()].some((device) => device.owns));

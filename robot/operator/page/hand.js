@@ -39,7 +39,10 @@ export class Hand {
     [this.mode, this.session, this.places] = ["", null, null];
     [this.source, this.axes, this.last] = [null, null, null];  // who pressed, their bearings, the newest pose
     [this.clutch, this.saidAt] = [0, -Infinity];
+    drive.isImmersed = () => this.isVisible;
   }
+
+  get isVisible() { return this.session?.visibilityState === "visible"; }
 
   async find() {
     for (const mode of MODES) if (!this.mode && (await navigator.xr?.isSessionSupported(mode).catch(() => false))) this.mode = mode;
@@ -57,8 +60,8 @@ export class Hand {
 
   async begin() {
     const session = await navigator.xr.requestSession(this.mode, { optionalFeatures: ["dom-overlay"], domOverlay: { root: document.body } });
-    session.addEventListener("end", () => { [this.session, this.drive.immersed] = [null, false]; this.letGo(); });
-    session.addEventListener("visibilitychange", () => session.visibilityState !== "visible" && this.letGo());
+    session.addEventListener("end", () => { this.session = null; this.letGoOfAll(); });
+    session.addEventListener("visibilitychange", () => this.isVisible || this.letGoOfAll());
     session.addEventListener("selectstart", ({ inputSource }) => (inputSource.gripSpace ? this.drive.edge("gripper") : this.press(inputSource)));
     session.addEventListener("squeezestart", ({ inputSource }) => this.press(inputSource));
     for (const name of ["selectend", "squeezeend"]) {
@@ -73,7 +76,7 @@ export class Hand {
       await session.end();
       throw error;
     }
-    [this.session, this.drive.immersed] = [session, true];
+    this.session = session;
     const next = (_, frame) => { session.requestAnimationFrame(next); this.follow(frame); };
     session.requestAnimationFrame(next);
   }
@@ -88,8 +91,14 @@ export class Hand {
     this.drive.say("hand", null);
   }
 
+  // A headset that is taken off is a window that has lost the focus: a latch ends too.
+  letGoOfAll() {
+    [this.source, this.last] = [null, null];
+    this.drive.releaseAll();
+  }
+
   follow(frame) {
-    if (!this.source || this.session?.visibilityState !== "visible") return;
+    if (!this.source || !this.isVisible) return;
     const view = frame.getViewerPose(this.places.world);
     const pose = frame.getPose(this.source.gripSpace ?? this.places.view, this.places.world);
     if (!view || !pose || pose.emulatedPosition) return this.lose("the hand's tracking was lost");
